@@ -6,6 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+_MAX_LENGTH = 1000
+"""Characters of an error: a message may quote a value of any length."""
+
 
 class ExpfwError(Exception):
     """An error that a user can cause and fix; printed as one line, without a traceback."""
@@ -13,7 +16,7 @@ class ExpfwError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        return to_one_line(super().__str__())
+        return to_error_text(super().__str__())
 
 
 class ConfigError(ExpfwError):
@@ -65,6 +68,13 @@ class ApiWarning(FutureWarning):
 def to_one_line(text: str) -> str:
     """Joins the lines of a text and removes colours."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+
+
+def to_error_text(text: str) -> str:
+    """Returns a text in one line; of a long one, without its middle: the end often says what to do."""
+    line = to_one_line(text)
+    half = _MAX_LENGTH // 2
+    return line if len(line) <= _MAX_LENGTH else truncate_text(line, half) + truncate_start(line, half)[3:]
 
 
 def truncate_text(text: str, max_length: int) -> str:

@@ -66,7 +66,8 @@ class Snapshot:
         root.mkdir(exist_ok=True)
         folder = get_checkpoint_folder(run_folder, self.step)
         temporary_folder = folder.with_name(f".{folder.name}")
-        shutil.rmtree(temporary_folder, ignore_errors=True)
+        for unfinished in root.glob(".[0-9]*"):  # of a killed process
+            shutil.rmtree(unfinished, ignore_errors=True)
         try:
             temporary_folder.mkdir()
             write_arrays(temporary_folder / _ARRAYS, self.model.arrays)

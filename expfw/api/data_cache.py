@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from expfw.api.data import Splits
 from expfw.api.data_files import read_splits, write_splits
+from expfw.system.temporary_folders import temporary_folder
 
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
@@ -76,8 +76,10 @@ def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
     """Writes to a temporary folder, then renames it: concurrent processes do not conflict."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent, ignore_cleanup_errors=True) as temporary_folder:
-            write_splits(splits, Path(temporary_folder))
+        with temporary_folder(folder.parent, prefix=".expfw-") as parent:
+            new_folder = parent / "data"
+            new_folder.mkdir()
+            write_splits(splits, new_folder)
             # delete the entries used least recently, to at most 3 times the size of the new entry, or 4 GiB if larger
             free_bytes = max(3 * size, 4 * GIB) - size
             old_folders = [path for path in folder.parent.iterdir() if path.name[0] != "."]
@@ -87,7 +89,7 @@ def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
                     shutil.rmtree(old_folder, ignore_errors=True)
             if _read_cached(folder) is None:  # missing or damaged; otherwise another process has written it
                 shutil.rmtree(folder, ignore_errors=True)
-                Path(temporary_folder).rename(folder)
+                new_folder.rename(folder)
     except OSError as error:
         log.warning("cannot cache preprocessed data in %s: %s", folder, error)  # the next run only loads again
     return _read_cached(folder)

@@ -18,8 +18,7 @@ from expfw.reports.table import Column, Table
 from expfw.system.formatting import format_value, join_some, pluralize
 from expfw.system.json_output import print_json
 from expfw.tracking import run_index
-from expfw.tracking.ledger import WAITING
-from expfw.tracking.recorded_run import DAMAGED, INTERRUPTED, RUNNING, RecordedRun, read_run
+from expfw.tracking.recorded_run import DAMAGED, INTERRUPTED, RecordedRun, read_run
 from expfw.tracking.run_folders import format_plugin_options
 from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
@@ -58,7 +57,7 @@ def list_sweeps(workspace: Workspace, as_json: bool) -> None:
     values, rows = [], []
     for sweep in run_index.list_sweeps(workspace.runs_dir):
         try:
-            ended_count = sum(trial.status not in (WAITING, RUNNING) for trial in sweep_status.read_trials(sweep))
+            ended_count = sum(trial.has_result for trial in sweep_status.read_trials(sweep))
         except JournalError as error:  # the other sweeps are still listed
             log.warning("%s", error)
             ended_count = 0

@@ -19,9 +19,10 @@ from expfw.cli.hydra_command import HydraCommand
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
-from expfw.errors import ExpfwError, PluginError, TrustError, to_one_line
+from expfw.errors import ExpfwError, PluginError, TrustError, to_error_text
 from expfw.redaction import redact_overrides
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
+from expfw.system.temporary_folders import use_process_folder
 from expfw.version import __version__
 
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
@@ -188,7 +189,7 @@ def _report_error(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "expfw"
-        message = to_one_line(error.format_message())
+        message = to_error_text(error.format_message())
         if isinstance(error, click.NoSuchOption) and error.option_name == "-p":
             message += f" Put it before the command: {command.replace('expfw', 'expfw -p FILE', 1)} ..."
         full_stop = "" if message.endswith((".", "?")) else "."
@@ -212,6 +213,8 @@ def entry() -> None:
     """Entry point of the command `expfw`."""
     if VARIABLE in os.environ:  # the user pressed TAB; Click answers
         sys.stderr = io.StringIO()
+    else:
+        use_process_folder()
     code = run_command()
     ignore_signals()  # a late Ctrl-C does not change the exit code
     gc.freeze()  # no garbage collection at the end of the process

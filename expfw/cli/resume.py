@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
 from expfw.config.compose import Composition
-from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError, TrustError, truncate_text
 from expfw.plugins import disabling
 from expfw.redaction import HIDDEN
@@ -122,12 +121,11 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"the record of sweep {sweep.id} contains {truncate_text(option, 200)}; options of Hydra can run any "
             "program, so read the overrides of the sweep, then trust the record with --trust"
         )
-    overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = workspace.trust.make_catalogue(f"sweep {sweep.id}", record["files"])
-            composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
+            composition = Composition(recorded_overrides, catalogue, record["config_name"], record["config_dir"])
             return train.run_sweep(composition, options, as_json)
     except DataError as error:
         error.add_note(f"(sweep {sweep.id} needs the data that it started with; restore the data)")

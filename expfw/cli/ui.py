@@ -21,6 +21,7 @@ from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import manager
 from expfw.system.signals import Killed, raise_on_signals
+from expfw.system.subprocess_call import run_command, start_call
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_index import Workspace
@@ -76,33 +77,33 @@ def _show_page(interface: UserInterface, no_browser: bool) -> None:
 
 def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool) -> int:
     """Runs the tracker's server in the foreground and shows the page when the server answers."""
-    # No modules from the user's folder: uvicorn adds its working directory, which is the runs folder.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     workspace.runs_dir.mkdir(parents=True, exist_ok=True)
     log = workspace.runs_dir.absolute() / LOG
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            interface.command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        with raise_on_signals():
-            while process.poll() is None and not _is_answering(interface.url):
-                time.sleep(0.2)
-            if process.returncode is None:
-                _show_page(interface, no_browser)
-                print(f"(Ctrl-C stops the server; its log is {run_folders.make_relative_path(log)})", flush=True)
-            code = process.wait() or 1  # a server that stops without a signal has failed
-            last_lines = log.read_text(errors="replace").splitlines()[-10:]
-            print("\n".join([*last_lines, f"expfw: the server stopped unexpectedly; see {log}"]), file=sys.stderr)
-            return code
-    except (KeyboardInterrupt, Killed):
-        return 0
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
+    log.write_bytes(b"")
+    with start_call(
+        run_command,
+        interface.command,
+        log=log,
+        # No modules from the user's folder: uvicorn adds its working directory, which is the runs folder.
+        environment={"PYTHONSAFEPATH": "1"},
+        working_directory=log.parent,
+    ) as call:
+        try:
+            with raise_on_signals():
+                while call.process.poll() is None and not _is_answering(interface.url):
+                    time.sleep(0.2)
+                if call.process.returncode is None:
+                    _show_page(interface, no_browser)
+                    print(f"(Ctrl-C stops the server; its log is {run_folders.make_relative_path(log)})", flush=True)
+                code: int = call.wait_for_result() or 1  # a server that stops without a signal has failed
+                last_lines = log.read_text(errors="replace").splitlines()[-10:]
+                print("\n".join([*last_lines, f"expfw: the server stopped unexpectedly; see {log}"]), file=sys.stderr)
+                return code
+        except (KeyboardInterrupt, Killed):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(call.process.pid, signal.SIGTERM)
+                call.process.wait(5)
+            return 0
 
 
 def _is_answering(url: str) -> bool:

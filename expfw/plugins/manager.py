@@ -9,7 +9,7 @@ from typing import Any
 import pluggy
 
 from expfw.api import contracts, hookspecs
-from expfw.errors import PluginError, to_one_line
+from expfw.errors import PluginError, to_error_text
 from expfw.plugins.validation import get_specifications
 
 traceback_log = logging.getLogger("expfw.tracebacks")
@@ -63,7 +63,7 @@ def _guard(implementation: pluggy.HookImpl, hook: str, report: Callable[[str], N
             return function(*arguments)
         except (Exception, SystemExit) as error:
             enabled = False
-            reason = to_one_line(f"{type(error).__name__}: {error}")
+            reason = to_error_text(f"{type(error).__name__}: {error}")
             report(f"{kind} plugin {name!r} failed in {hook} ({reason}); this hook of the plugin is not called again")
             traceback_log.exception("%s in %s", name, hook)
             return None

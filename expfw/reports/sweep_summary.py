@@ -5,10 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.config.overrides import format_override
 from expfw.errors import to_one_line, truncate_text
 from expfw.reports.table import Column, Table
 from expfw.system.formatting import format_number
@@ -72,13 +70,8 @@ def make_best_command(trials: Sequence[Trial], mode: str, plugin_arguments: Sequ
     best_trial = find_best_trial(trials, mode)
     if best_trial is None:
         return None
-    default_runs_dir = format_override("runs_dir", Path("runs").absolute())  # added when the sweep was resumed
     ignored_prefixes = ("sweep.", "quiet=")  # options of the sweep command only
-    overrides = [
-        override
-        for override in best_trial.overrides
-        if override != default_runs_dir and not override.lstrip("+").startswith(ignored_prefixes)
-    ]
+    overrides = [o for o in best_trial.overrides if not o.lstrip("+").startswith(ignored_prefixes)]
     return shlex.join(
         ["expfw", *(argument for file in plugin_arguments for argument in ("-p", file)), "run", *overrides]
     )

@@ -18,7 +18,7 @@ from expfw.api.data import Splits, check_loaded_data
 from expfw.api.result import FAILED, KILLED, Result
 from expfw.api.run import Run
 from expfw.config.freeze import redact_config
-from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, list_choices, to_one_line
+from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, list_choices, to_error_text
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs import failure, restore
@@ -133,7 +133,7 @@ def _handle_error(
     if isinstance(error, ExpfwError):
         run.record("failure", exception=type(error).__name__)
         return run.result(FAILED, str(error)), error
-    result = run.result(FAILED, to_one_line(f"{type(error).__name__}: {error}")[:500])
+    result = run.result(FAILED, to_error_text(f"{type(error).__name__}: {error}"))
     run.record("failure", exception=type(error).__name__, traceback="".join(traceback.format_exception(error)))
     note = f"run {run.id} FAILED; {details}"
     if isinstance(error, SystemExit):  # a plugin must not end this process

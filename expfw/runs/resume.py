@@ -49,7 +49,7 @@ def prepare_resume(
             file differ from the record, or the record is damaged.
     """
     run_id, dir_option = recorded_run.id, run_folders.format_runs_dir_option(recorded_run.runs_dir)
-    _check_record(recorded_run)
+    check_record(recorded_run)
     if not recorded_run.trust.records:
         resolve_tree(recorded_run.folder)  # the run would write through a link in it
     if recorded_run.status == RUNNING:
@@ -106,7 +106,7 @@ def prepare_rerun(recorded_run: RecordedRun, secret_overrides: Sequence[str]) ->
 
     `secret_overrides` are for secrets, which are not in the record.
     """
-    _check_record(recorded_run)
+    check_record(recorded_run)
     setup = recorded_run.setup
     return _prepare(recorded_run, setup["config"], secret_overrides, None, overrides=setup["overrides"])
 
@@ -150,7 +150,7 @@ def _make_catalogue(recorded_run: RecordedRun, values: Mapping[str, Any]) -> Cat
     return recorded_run.trust.make_catalogue(f"run {recorded_run.id}", files, plugins)
 
 
-def _check_record(recorded_run: RecordedRun) -> None:
+def check_record(recorded_run: RecordedRun) -> None:
     """Checks that the journal is readable, and that nobody edited the configuration file."""
     try:
         recorded_params = [recorded_run.params, *(start["params"] for start in recorded_run.starts[-2:-1])]

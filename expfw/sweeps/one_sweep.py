@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from expfw.api.contracts import Callback, Plugin
@@ -49,6 +50,8 @@ def run_sweep(
         sweep_request, launcher = SweepRequest(sweep_composition), sweep_composition.launcher
         first_run = sweep_request.prepare_first_run()
         base_config, plugins = first_run.config, first_run.plugins
+        if resume_options is not None:  # its folder may have been moved
+            base_config = replace(base_config, runs_dir=str(resume_options.entry.runs_dir.absolute()))
         settings = base_config.sweep
         slots = make_slots(settings.slots, settings.gpus, plugins.backend.on_gpus)
         callbacks = [plugin for plugin in plugins.instances if isinstance(plugin, Callback)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +12,11 @@ from typing import Any, NoReturn
 from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
-from expfw.errors import ConfigError
+from expfw.errors import ConfigError, JournalError
 from expfw.plugins.trust import Trust
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
-from expfw.runs.resume import find_data_differences, find_differences, prepare_resume
+from expfw.runs.resume import check_record, find_data_differences, find_differences, prepare_resume
 from expfw.system import process_lock
 from expfw.system.json_values import normalize_json
 from expfw.tracking.ledger import WAITING, Trial
@@ -23,6 +24,7 @@ from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_
 from expfw.tracking.run_record import make_config_record
 
 _SHUTDOWN_SECONDS, _STARTUP_SECONDS = 30.0, 2.0
+log = logging.getLogger("expfw")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def plan_resume(
 ) -> tuple[dict[int, Trial], dict[int, Request]]:
     """Returns the recorded trials in their current state, and the requests of those to resume, both by number.
 
-    Trials that are neither finished nor resumed are started again.
+    Trials that are neither finished nor resumed are started again, and so are those whose record is damaged.
 
     Args:
         make_trial_request: returns the current request of the trial with this number.
@@ -63,18 +65,23 @@ def plan_resume(
         if trial.folder is None or not (is_interrupted or trial.status in (FINISHED, PRUNED)):
             continue  # the result of a finished trial is kept if its run folder was deleted
         request, accept = make_trial_request(number), resume_options.accept_differences
-        if trial.fingerprint != request.fingerprint and not accept:
-            recorded_run = read_run(Path(trial.folder))
-            differences = _find_differences(request.config, recorded_run.params)
-            _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
-        if is_interrupted and resume_options.retry_numbers is None:
-            recorded_run = replace(read_run(Path(trial.folder)), trust=Trust(request.files))
-            if cores is None:
-                point = ResumePoint(recorded_run.folder, accept_differences=accept)
-                request = replace(request, id=recorded_run.id, overrides=(), resume_point=point)
-            else:
-                request = prepare_resume(recorded_run, (), accept, cores).request
-            resume_requests[number] = request
+        try:
+            if trial.fingerprint != request.fingerprint and not accept:
+                recorded_run = read_run(Path(trial.folder))
+                differences = _find_differences(request.config, recorded_run.params)
+                _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
+            if is_interrupted and resume_options.retry_numbers is None:
+                recorded_run = replace(read_run(Path(trial.folder)), trust=Trust(request.files))
+                if cores is None:
+                    check_record(recorded_run)
+                    point = ResumePoint(recorded_run.folder, accept_differences=accept)
+                    resume_request = replace(request, id=recorded_run.id, overrides=(), resume_point=point)
+                else:
+                    resume_request = prepare_resume(recorded_run, (), accept, cores).request
+                resume_requests[number] = resume_request
+        except JournalError as error:
+            log.warning("%s starts again, as a new run: %s", trial.title, error)
+            current_trials[number] = replace(trial, status=WAITING)
     return current_trials, resume_requests
 
 

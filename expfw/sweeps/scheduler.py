@@ -200,7 +200,7 @@ class TrialScheduler(TrialQueue):
         """Reports a configuration to the source when the trials with all its seeds have ended."""
         numbers = range(configuration * self.seeds, (configuration + 1) * self.seeds)
         trials = [self.trials[number] for number in numbers if number in self.trials]
-        if len(trials) < self.seeds or any(t.status not in (FINISHED, FAILED, PRUNED) or t.will_retry for t in trials):
+        if len(trials) < self.seeds or not all(trial.has_result for trial in trials):
             return
         seed_group = ranking.SeedGroup(trials)
         self.source.report_result(configuration, seed_group.objective, seed_group.status)

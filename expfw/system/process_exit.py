@@ -9,7 +9,9 @@ from pathlib import Path
 
 def describe_exit(exit_code: int | None, memory_kills: int | None = None) -> str:
     """Returns an error text for a process that ended early; `memory_kills` is `count_oom_kills` at its start."""
-    if exit_code is None or exit_code >= 0:
+    if exit_code is None:
+        return "its process ended early, and its exit code is unknown"
+    if exit_code >= 0:
         return f"its process ended early with exit code {exit_code}"
     name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else "unknown"
     is_out_of_memory = memory_kills is not None and exit_code == -signal.SIGKILL and count_oom_kills() > memory_kills

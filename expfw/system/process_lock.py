@@ -1,13 +1,15 @@
-"""Lock of a run folder or sweep folder: one process writes at a time, identified by more than its ID."""
+"""Locks of a run folder or sweep folder and of its journal: one process writes, identified by more than its ID."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from expfw.system.json_values import read_json
 PROCESS_FILE, LOCK_FILE = "process.json", ".process.lock"
 HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_TIMEOUT_SECONDS = 6 * HEARTBEAT_SECONDS
+_CONFLICTS = (errno.EACCES, errno.EAGAIN)
+_ENDED_STATES = ("Z", "X", "x")
 
 
 @contextmanager
@@ -33,14 +37,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
-        temporary_path.write_text(json.dumps(_identify_process(os.getpid())))
+        temporary_path.write_text(json.dumps(identify_process(os.getpid())))
         temporary_path.replace(path)
     except Timeout as error:
-        owner = "another process"
-        with suppress(OSError, ValueError, KeyError):  # it has just started
-            identity = read_json(path)
-            owner = f"process {identity['pid']} on {identity['host']}"
-        raise RunsFolderError(f"{folder} is being written by {owner}; wait until it ends, or stop it") from error
+        raise _make_conflict_error(folder, folder) from error
     except OSError as error:
         lock.release()
         raise RunsFolderError(f"cannot write to folder {folder}: {error.strerror}") from error
@@ -63,6 +63,33 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def lock_file(descriptor: int, path: Path) -> None:
+    """Locks an open file in a run folder or sweep folder, until `unlock_file` or the end of this process.
+
+    Raises:
+        RunsFolderError: if it is locked, also by this process.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _CONFLICTS:  # otherwise the file system cannot lock files, only folders
+            raise _make_conflict_error(path, path.parent) from error
+
+
+def unlock_file(descriptor: int) -> None:
+    """Unlocks the file, also if a forked process has it open too."""
+    with suppress(OSError):  # the file system cannot lock files
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _make_conflict_error(path: Path, folder: Path) -> RunsFolderError:
+    owner = "another process"
+    with suppress(OSError, ValueError, TypeError, KeyError):  # it has just started
+        identity = read_json(folder / PROCESS_FILE)
+        owner = f"process {identity['pid']} on {identity['host']}"
+    return RunsFolderError(f"{path} is being written by {owner}; wait until it ends, or stop it")
+
+
 def has_live_process(folder: Path) -> bool:
     """Returns whether the process that locked the folder last is still running.
 
@@ -74,25 +101,39 @@ def has_live_process(folder: Path) -> bool:
         last_heartbeat = (folder / PROCESS_FILE).stat().st_mtime
         if recorded_identity["host"] != platform.node():
             return abs(time.time() - last_heartbeat) < _HEARTBEAT_TIMEOUT_SECONDS
-        is_number = type(recorded_identity["pid"]) is int
-        return is_number and bool(recorded_identity == _identify_process(recorded_identity["pid"]))
-    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged file, or no such process
+        return is_alive(recorded_identity)
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged file
         return False
 
 
-def _identify_process(pid: int) -> dict[str, Any]:
-    """Returns values that identify a process, also across reboots and reused IDs; raises OSError if there is none."""
+def is_alive(identity: Mapping[str, Any]) -> bool:
+    """Returns whether a process of this machine, as identified by `identify_process`, is still running."""
+    try:
+        return type(identity["pid"]) is int and bool(identity == identify_process(identity["pid"]))
+    except (OSError, TypeError, KeyError):
+        return False
+
+
+def identify_process(pid: int) -> dict[str, Any]:
+    """Returns values that identify a process, also across reboots and reused IDs.
+
+    Raises `OSError` if there is no such process, or if it has ended and its parent has not noticed.
+    """
     boot = None
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if Path("/proc/self").exists():
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        started = float(stat.rpartition(")")[2].split()[19])  # in clock ticks since boot
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, started = values[0], float(values[19])  # in clock ticks since boot
     else:
         import psutil
 
         try:
-            started = psutil.Process(pid).create_time()
+            process = psutil.Process(pid)
+            state = "Z" if process.status() == psutil.STATUS_ZOMBIE else ""
+            started = process.create_time()
         except psutil.Error as error:
             raise ProcessLookupError(f"no process {pid}") from error
+    if state in _ENDED_STATES:
+        raise ProcessLookupError(f"process {pid} has ended")
     return {"pid": pid, "started": started, "host": platform.node(), "boot": boot}

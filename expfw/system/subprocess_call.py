@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,8 @@ def start_call(
         log: file to which the output of the process is appended; None to keep it for errors.
         environment: additional environment variables.
         inherit_path: whether the process imports from the same folders as this process.
-        end_with_parent: signal that the process receives when this process ends; None to let it continue.
+        end_with_parent: signal that the process and its children receive when this process ends; None to let them
+            continue.
     """
     path = sys.path if inherit_path else None
     request = (path, function.__module__, function.__qualname__, arguments, end_with_parent)
@@ -121,6 +122,13 @@ def call_in_fork(function: Callable[..., Any], *arguments: Any, timeout: float) 
         process.kill()
         process.join()
         return _read_result(answer, output, exit_code, timeout)
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Runs a command and returns its exit code. SIGTERM is left to the command, which receives it too."""
+    process = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    return process.wait()
 
 
 def _answer_call(answer: IO[bytes], function: Callable[..., Any], arguments: Any) -> int:
@@ -172,7 +180,7 @@ def _main() -> None:
 
     def wait_for_end_of_parent() -> None:
         os.read(parent, 1)
-        os.kill(os.getpid(), end_with_parent)
+        os.killpg(os.getpid(), end_with_parent)
 
     if end_with_parent is not None:
         threading.Thread(target=wait_for_end_of_parent, daemon=True).start()

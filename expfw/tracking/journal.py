@@ -16,6 +16,7 @@ from typing import Any
 from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
+from expfw.system import process_lock
 from expfw.system.input_files import MAX_BYTES, open_file
 from expfw.system.json_values import encode_json
 from expfw.tracking.records import Record as Record
@@ -38,8 +39,10 @@ class Journal:
     goes back). Texts in `secrets` are hidden in all records, because an error message may contain them. Records are
     passed to the operating system in batches; `flush` does it immediately. The journal never waits for a tracker.
 
-    An existing journal is continued; the incomplete last line of a killed process is removed. On a full disk the
-    records stay in memory and the run continues; `write_error` is then the error of the last write, otherwise None.
+    An existing journal is continued; the incomplete last line of a killed process is removed. While a journal is open,
+    its file is locked: a second `Journal` of the same file raises `RunsFolderError`, also in another process. On a full
+    disk the records stay in memory and the run continues; `write_error` is then the error of the last write, otherwise
+    None.
     """
 
     def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
@@ -51,12 +54,17 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunsFolderError(f"cannot write {path}: {error.strerror}") from error
-        end = find_line_start(self._file)
-        os.ftruncate(self._file, end)
-        self._last_time = float(read_first_and_last(path)[1].get("time", 0)) if end else 0.0
-        # Records to encode, bytes to write, bytes on disk. A signal may raise an exception between two statements, so
-        # one statement replaces all three.
-        self._write_state: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
+        try:
+            process_lock.lock_file(self._file, path)
+            end = find_line_start(self._file)
+            os.ftruncate(self._file, end)
+            self._last_time = float(read_first_and_last(path)[1].get("time", 0)) if end else 0.0
+        except BaseException:
+            os.close(self._file)
+            raise
+        # Records to encode, bytes to write, and how many of these bytes each write has written. A signal may raise an
+        # exception between two statements, so one statement replaces all three.
+        self._write_state: tuple[list[str], bytes, list[int]] = ([], b"", [])
 
     def write(self, kind: str, **fields: Any) -> None:
         """Appends one record. Values must be JSON values; paths are written as text."""
@@ -71,12 +79,12 @@ class Journal:
 
         Raises `RunsFolderError` if the disk is full and the unwritten records are too large to keep in memory.
         """
-        lines, unwritten_bytes, size_on_disk = self._write_state
-        if lines:
-            self._write_state = ([], unwritten_bytes + ("\n".join(lines) + "\n").encode(), size_on_disk)
+        if lines := self._write_state[0]:
+            self._write_state = ([], self._unwritten_bytes + ("\n".join(lines) + "\n").encode(), [])
         try:
-            while self._unwritten_bytes:
-                os.write(self._file, self._unwritten_bytes)  # may write only a part
+            while data := self._unwritten_bytes:  # a write may write only a part
+                # One call, so that no signal is handled after the write and before the number of bytes is stored.
+                self._write_state[2].extend(map(os.write, [self._file], [data]))
             self.write_error = None
         except OSError as error:
             self.write_error = error
@@ -86,13 +94,9 @@ class Journal:
 
     @property
     def _unwritten_bytes(self) -> bytes:
-        """Bytes that are not in the file yet, computed from the current size of the file."""
-        lines, unwritten_bytes, size_on_disk = self._write_state
-        size = os.fstat(self._file).st_size
-        if size > size_on_disk:
-            unwritten_bytes = unwritten_bytes[size - size_on_disk :]
-            self._write_state = (lines, unwritten_bytes, size)
-        return unwritten_bytes
+        """Bytes that are not in the file yet."""
+        _, data, written_counts = self._write_state
+        return data[sum(written_counts) :]
 
     def read_points(self) -> list[Point]:
         """Returns all points written so far."""
@@ -117,6 +121,7 @@ class Journal:
         except OSError as error:
             raise self._make_incomplete_error(error) from error
         finally:
+            process_lock.unlock_file(self._file)
             os.close(self._file)
 
     def _make_incomplete_error(self, error: OSError) -> RunsFolderError:

@@ -64,6 +64,11 @@ class Trial:
         return f"trial {self.number} ({self.name})" if self.swept else f"trial {self.number}"
 
     @property
+    def has_result(self) -> bool:
+        """Whether the trial has its final result; an interrupted trial can be resumed, a failed one may be retried."""
+        return self.status in (FINISHED, FAILED, PRUNED) and not self.will_retry
+
+    @property
     def values(self) -> dict[str, Any]:
         """Swept values by dotted key; numbers are parsed."""
         pairs = (override.lstrip("+").partition("=") for override in self.swept)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.result import FAILED, FINISHED, PRUNED, Point, Result
-from expfw.errors import ConfigError, JournalError, NotFoundError
+from expfw.errors import ConfigError, JournalError, NotFoundError, RunsFolderError
 from expfw.plugins.trust import Trust
 from expfw.system import cpu, process_lock
 from expfw.system.contained_paths import resolve_inside
@@ -233,14 +233,18 @@ def make_damaged_run(folder: Path) -> RecordedRun:
 def record_death(folder: Path, error: str) -> None:
     """Ends the journal in `folder` with FAILED and the error, if the run has started but not ended.
 
-    Trackers get this end like any other; the recorded metrics are kept.
+    Trackers get this end like any other; the recorded metrics are kept. While a process is writing the run, nothing is
+    written, because this process records the end.
     """
-    with suppress(JournalError):
-        run = read_run(folder)
-        if not run.has_ended:
-            result = replace(run.result, status=FAILED, error=error)
-            with Journal(folder / journal.NAME) as run_journal:
-                run_journal.write("run_ended", **make_end_record(result))
+    with suppress(JournalError, RunsFolderError):
+        if read_run(folder).status != INTERRUPTED:
+            return
+        with process_lock.lock_folder(folder):
+            run = read_run(folder)
+            if not run.has_ended:
+                result = replace(run.result, status=FAILED, error=error)
+                with Journal(folder / journal.NAME) as run_journal:
+                    run_journal.write("run_ended", **make_end_record(result))
 
 
 def make_end_record(result: Result) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def test_a_store_without_the_sweep_is_a_one_line_error(expfw_here, swept, workdi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, number):
     """Uses the real server on the loopback; its first page selects the view for model training."""
     import urllib.request
@@ -208,5 +208,5 @@ def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, numb
         finally:
             process.send_signal(number)
             process.wait(30)
-    assert process.returncode == 0
+    assert process.returncode == (0 if number != signal.SIGKILL else -signal.SIGKILL)
     assert psutil.wait_procs(started, timeout=10)[1] == []

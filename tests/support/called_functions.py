@@ -33,6 +33,17 @@ def fail(how):
     raise RuntimeError("two\nlines")
 
 
+def hold_trial(request):
+    """Runs a trial without a framework: writes its process and its parent, then waits for the file `end`."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # an earlier test may have left it ignored
+    folder = request.trial_folder
+    folder.mkdir(parents=True)
+    (folder / "new").write_text(f"{os.getpid()} {os.getppid()}")
+    (folder / "new").rename(folder / "processes")
+    while not (folder / "end").exists():
+        time.sleep(0.02)
+
+
 def start_child_and_hang(folder):
     with start_call(fail, "hang") as call:
         with open(f"{folder}/pid", "w") as file:

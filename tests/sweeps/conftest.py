@@ -34,6 +34,8 @@ class Fragile(Ols):
             time.sleep(60)
         if how == "fail":
             raise RuntimeError("as configured")
+        if how == "long":
+            raise expfw.ConfigError(f"the value is {'x ' * 10_000}; choose another")
         if how == "unfit":
             raise expfw.ConfigError("how=unfit does not fit")
         if how == "exit":

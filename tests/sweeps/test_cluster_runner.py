@@ -25,6 +25,7 @@ from expfw.sweeps.cluster import cluster_runner, job
 from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.cluster.job import FOLDER_NAME, JobEnd, JobTask
 from expfw.sweeps.runner import TrialQueue
+from expfw.system import process_lock
 from expfw.system.subprocess_call import CallError
 from expfw.tracking.ledger import Ledger, Trial
 
@@ -139,6 +140,17 @@ def test_a_job_records_why_its_process_could_not_be_started(run_job, files, tria
     assert run_job() is None
     assert "/nowhere" in files.read_end().exit_description
     assert Ledger(trial_request.sweep_folder).read_trial(0).status == "RUNNING"
+
+
+def test_a_job_does_not_delete_the_folder_of_a_process_that_has_just_started(trial_request, monkeypatch):
+    monkeypatch.setattr(job, "_SHUTDOWN_SECONDS", 0.0)
+    request = dataclasses.replace(trial_request, files=())
+    request.trial_folder.mkdir(parents=True)
+    with process_lock.lock_folder(request.trial_folder):
+        assert job._prepare_run(request).request == request
+        assert request.trial_folder.exists()
+    job._prepare_run(request)
+    assert not request.trial_folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +57,14 @@ def test_a_sweep_killed_with_all_its_processes_resumes_to_the_same_table(workdir
 
 @pytest.mark.slow
 def test_trials_stop_by_themselves_when_the_main_process_is_killed(workdir, expfw_here):
-    process = start_expfw(workdir, "sweep", *kill_sweeps.GRID, "tracker=[]")
+    (workdir / "tmp").mkdir()
+    process = start_expfw(workdir, "sweep", *kill_sweeps.GRID, "tracker=[]", TMPDIR=str(workdir / "tmp"))
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
     process.kill()
     process.wait()
     trial = next(workdir.glob("runs/*/*/trials/000-*"))
     wait_for(lambda: read_run(trial).status == "KILLED", seconds=20)
+    wait_for(lambda: not list((workdir / "tmp").iterdir()))  # the temporary files of all its processes
     entry = kill_sweeps.resume_sweep(workdir)
     assert "for other trials, start a new sweep" in expfw_here("sweeps", "resume", entry.id).err
 
@@ -100,8 +103,9 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     after = sweep.trials
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
-    assert f"runs_dir={workdir}/runs" in after[1].overrides
-    assert "runs_dir" not in str(sweep_summary.make_best_command(after[1:], "min", ()))  # it is the default
+    assert [trial.overrides for trial in after] == [trial.overrides for trial in before]
+    records = journal.read_records(entry.folder / journal.NAME)[0]
+    assert "runs_dir" not in str([record.get("overrides") for record in records])
     elsewhere = replace(after[1], overrides=["runs_dir=/elsewhere"])
     assert "runs_dir=/elsewhere" in str(sweep_summary.make_best_command([elsewhere], "min", ()))
     assert json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)["status"] == "FINISHED"
@@ -122,6 +126,40 @@ def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_start
     assert (after[2].status, after[2].metrics) == ("FINISHED", trials[2].metrics)
     records, _ = journal.read_records(sweep.entry.folder / journal.NAME)
     assert [record["text"].count("FINISHED") for record in records if record["kind"] == "note"][-1] == 3
+
+
+@pytest.mark.parametrize("damage", ["first line", "line", "last line", "no folder"])
+def test_a_damaged_trial_starts_again_as_a_new_run(sweep_here, expfw_here, caplog, damage):
+    sweep = sweep_here("seed=1,2,3", "quiet=true")
+    trials = sweep.trials
+    path = Path(trials[1].folder) / journal.NAME
+    lines = path.read_bytes().splitlines(keepends=True)[:-1]
+    if damage == "no folder":
+        shutil.rmtree(path.parent)
+    else:
+        lines[{"first line": 0, "line": 1, "last line": -1}[damage]] = b'{"kind": \n'
+        path.write_bytes(b"".join(lines))
+    sweep.pretend_interruption(replace(trials[1], status="KILLED", objective=None))
+    done = expfw_here("sweeps", "resume", sweep.entry.id)
+    assert done.code == 0, done.err
+    assert f"{trials[1].title} starts again, as a new run: " in caplog.text
+    after = sweep.trials
+    assert [after[0], after[2]] == [trials[0], trials[2]]
+    assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
+    assert after[1].run_id != trials[1].run_id
+    assert damage == "no folder" or path.read_bytes() == b"".join(lines)
+
+
+def test_interrupted_trials_have_not_ended(sweep_here, expfw_here):
+    sweep = sweep_here("seed=1,2,3,4", "quiet=true")
+    trials = sweep.trials
+    journal_path = Path(trials[2].folder) / journal.NAME
+    journal_path.write_bytes(b"".join(journal_path.read_bytes().splitlines(keepends=True)[:-1]))
+    changes = {1: {"status": "KILLED"}, 2: {"status": "RUNNING"}, 3: {"status": "FAILED", "will_retry": True}}
+    sweep.pretend_interruption(*(replace(trials[number], **fields) for number, fields in changes.items()))
+    out = expfw_here("sweeps", "status", sweep.entry.id).out
+    assert "1 of 4 trials ended, 2 interrupted" in out
+    assert json.loads(expfw_here("sweeps", "list", "--json").out)[0]["ended"] == 1
 
 
 def test_a_run_interrupted_before_its_start_leaves_no_files(train, workdir, monkeypatch):

@@ -16,6 +16,7 @@ from expfw.sweeps.local.slots import Slot
 from expfw.sweeps.request import SweepRequest
 from expfw.sweeps.scheduler import TrialScheduler
 from expfw.system import cpu, process_exit
+from expfw.system.temporary_folders import get_process_folder
 from expfw.tracking import journal
 
 
@@ -34,11 +35,9 @@ def list_by_way(sweep):
     return {trial.values.get("model.how"): trial for trial in sweep.trials}
 
 
-def test_a_failed_trial_does_not_affect_the_others(fragile, workdir, tmp_path_factory, monkeypatch):
-    scratch = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+def test_a_failed_trial_does_not_affect_the_others(fragile, workdir):
     sweep = fragile("well,fail,exit,die", quiet="quiet=false")
-    assert [path.name for path in scratch.iterdir() if "trial" in path.name] == []
+    assert list(get_process_folder().glob("trial-*")) == []
     entry, trials = sweep.entry, list_by_way(sweep)
     assert (sweep.code, entry.status) == (1, "FAILED")
     statuses = {"well": "FINISHED", "fail": "FAILED", "exit": "FAILED", "die": "FAILED"}
@@ -50,6 +49,15 @@ def test_a_failed_trial_does_not_affect_the_others(fragile, workdir, tmp_path_fa
     assert "RuntimeError: as configured" in (entry.folder / "report.html").read_text(encoding="utf-8")
     records, _ = journal.read_records(Path(trials["fail"].folder) / journal.NAME)
     assert any("Traceback" in record.get("traceback", "") for record in records)
+
+
+def test_the_text_of_an_error_is_limited(fragile):
+    sweep = fragile("long", "callback=[]")
+    (trial,) = sweep.trials
+    assert trial.error.startswith("the value is x x")
+    assert trial.error.endswith("; choose another")
+    assert len(trial.error) <= 1000
+    assert len(sweep.out + sweep.err) < 5000
 
 
 @pytest.mark.slow
@@ -160,6 +168,7 @@ def test_the_first_of_a_million_trials_starts_without_delay_and_a_failure_stops_
     ("exit_code", "memory_kills", "text"),
     [
         (3, None, "its process ended early with exit code 3"),
+        (None, None, "its process ended early, and its exit code is unknown"),
         (-11, 4, "its process ended early with signal 11 (SIGSEGV)"),
         (-9, None, "its process ended early with signal 9 (SIGKILL)"),
         (-9, 5, "its process ended early with signal 9 (SIGKILL)"),

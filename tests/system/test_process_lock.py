@@ -11,8 +11,10 @@ import time
 import pytest
 
 import expfw
+from expfw.api.run_config import RunConfig
 from expfw.system import process_lock
-from expfw.tracking import journal, run_index
+from expfw.tracking import journal, run_index, run_record
+from expfw.tracking.recorded_run import record_death
 
 HOLD = """
 import pathlib, sys, time
@@ -43,6 +45,38 @@ def test_a_second_process_cannot_lock_a_folder_and_the_error_names_the_first(tmp
     assert not process_lock.has_live_process(tmp_path)
     with process_lock.lock_folder(tmp_path):  # the lock of a killed process is released
         assert process_lock.has_live_process(tmp_path)
+
+
+def test_a_process_that_has_ended_without_being_waited_for_is_not_alive():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        identity = process_lock.identify_process(process.pid)
+        assert process_lock.is_alive(identity)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not process_lock.is_alive(identity)
+
+
+def test_the_death_of_a_run_is_not_recorded_while_its_process_lives(tmp_path, holder):
+    config = RunConfig(model={"plugin": "ols"}, dataset={"plugin": "line"}, backend={"plugin": "tf-cpu"})
+    with journal.Journal(tmp_path / journal.NAME) as record:
+        record.write("run_started", id="x", name="x", **run_record.make_config_record(config))
+    record_death(tmp_path, "killed")
+    assert len(journal.read_records(tmp_path / journal.NAME)[0]) == 1
+    (tmp_path / process_lock.PROCESS_FILE).rename(tmp_path / "hidden")  # it has just started
+    record_death(tmp_path, "killed")
+    assert len(journal.read_records(tmp_path / journal.NAME)[0]) == 1
+    (tmp_path / "hidden").rename(tmp_path / process_lock.PROCESS_FILE)
+    holder.kill()
+    holder.wait()
+    for _ in range(2):
+        record_death(tmp_path, "killed")
+    last = journal.read_records(tmp_path / journal.NAME)[0][1:]
+    assert [(r["kind"], r["status"], r["error"]) for r in last] == [("run_ended", "FAILED", "killed")]
+
+
+def test_the_death_of_a_run_that_has_no_folder_creates_none(tmp_path):
+    record_death(tmp_path / "absent", "killed")
+    assert not (tmp_path / "absent").exists()
 
 
 def change_identity(folder, **values):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from expfw.errors import JournalError, RunsFolderError
+from expfw.system import process_lock
 from expfw.tracking import journal, run_folders, run_index
 
 
@@ -101,6 +105,81 @@ def test_flushed_records_survive_sigkill(path):
     done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert [r.get("step") for r in journal.read_records(path)[0]] == list(range(1000))
+
+
+def test_a_second_journal_is_refused_and_no_record_is_lost(path):
+    with process_lock.lock_folder(path.parent), journal.Journal(path) as record:
+        for number in range(3):
+            record.write("metrics", step=number)
+        record.flush()
+        with pytest.raises(RunsFolderError, match=rf"journal\.jsonl is being written by process {os.getpid()} on "):
+            journal.Journal(path)
+        with open(path, "ab") as file:  # a program without a lock
+            file.write(b'{"kind": "other", "text": "' + b"x" * 500 + b'"}\n')
+        for number in range(3, 12):
+            record.write("metrics", step=number)
+    records = journal.read_records(path)[0]
+    assert [r["step"] for r in records if r["kind"] == "metrics"] == list(range(12))
+    assert [r["kind"] for r in records].count("other") == 1
+
+
+def test_a_journal_is_unlocked_when_it_is_closed_also_for_a_forked_process(path):
+    record = journal.Journal(path)
+    process = os.fork()
+    if process == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        record.close()
+        journal.Journal(path).close()
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def test_a_damaged_journal_is_unlocked(path):
+    path.write_text("damaged\n")
+    for _ in range(2):
+        with pytest.raises(JournalError, match="damaged"):
+            journal.Journal(path)
+
+
+class SignalError(Exception):
+    pass
+
+
+def test_signals_at_any_moment_neither_lose_nor_duplicate_records(path, monkeypatch):
+    def raise_signal(number, frame):
+        signals.append(number)
+        if time.monotonic() < deadline:
+            raise SignalError
+
+    def write():
+        while time.monotonic() < deadline:
+            try:
+                while time.monotonic() < deadline:
+                    record.write("metrics", step=next(numbers), text="x" * 100)
+            except SignalError:
+                pass
+
+    monkeypatch.setattr(journal, "_FLUSH_AFTER_RECORDS", 3)
+    previous_handler = signal.signal(signal.SIGALRM, raise_signal)
+    signals, numbers = [], itertools.count()
+    record = journal.Journal(path)
+    deadline = time.monotonic() + 2.0
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    while time.monotonic() < deadline:
+        try:  # noqa: SIM105  # `suppress` could be interrupted itself
+            write()
+        except SignalError:  # raised while another one is handled
+            pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, previous_handler)
+    record.close()
+    steps = [r["step"] for r in journal.read_records(path)[0]]
+    assert steps == sorted(set(steps))
+    assert len(signals) > 100
+    assert len(steps) >= next(numbers) - len(signals)  # a signal may interrupt a record before it is written
 
 
 def test_folders_without_a_run_are_skipped(tmp_path):

@@ -19,11 +19,18 @@ from expfw.redaction import HIDDEN
 from expfw.reports.console import make_console
 from expfw.system.formatting import join_some, pluralize
 from expfw.system.json_output import print_json
+from expfw.system.temporary_folders import is_used, remove_abandoned
 from expfw.tracking import journal, run_index
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
 from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
-from expfw.tracking.shipper.process import FULL_CPU_SHARE, queue_delivery, running_shipper
+from expfw.tracking.shipper.process import (
+    DELIVERY_FOLDER,
+    FULL_CPU_SHARE,
+    RESULT_FILE,
+    queue_delivery,
+    running_shipper,
+)
 
 
 def sync(ids_and_overrides: Sequence[str], redeliver: bool, workspace: Workspace, as_json: bool) -> int:
@@ -116,11 +123,16 @@ class JournalBatch:
 
 def remove_delivered_notes(runs_dir: Path) -> None:
     """Deletes notes of earlier commands about journals that are now delivered or deleted."""
-    for notes_folder in (runs_dir / ".delivery").glob("*/"):
+    delivery_folder = runs_dir / DELIVERY_FOLDER
+    if delivery_folder.is_symlink():  # nothing outside of the runs folder is deleted
+        return
+    remove_abandoned(delivery_folder, prefix="", is_needed=lambda folder: (folder / RESULT_FILE).exists())
+    for notes_folder in delivery_folder.glob("*/"):
         notes = [note for note in notes_folder.iterdir() if not note.name.startswith(".") and note.is_file()]
         folders = [Path(note.read_text()) for note in notes]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]
-        if folders and all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals):
+        is_delivered = all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals)
+        if folders and is_delivered and not is_used(notes_folder):
             shutil.rmtree(notes_folder, ignore_errors=True)
 
 

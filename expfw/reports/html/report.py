@@ -102,7 +102,7 @@ class _Report:
     def add_header(self, status: str) -> None:
         """Adds the name, and a summary of the sweep."""
         sweep = self.sweep
-        ended_count = sum(trial.status in (FINISHED, PRUNED, FAILED, KILLED) for trial in self.trials)
+        ended_count = sum(trial.has_result for trial in self.trials)
         counts = Counter(trial.status.lower() for trial in self.trials if trial.status != FINISHED)
         count_texts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         # The time of an interruption, which ends with a resume, does not count.

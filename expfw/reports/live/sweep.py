@@ -79,8 +79,7 @@ class SweepLiveView(Plugin):
         running_trial = self._progress.running_trials.pop(ended_trial.number, None)
         if running_trial is not None and ended_trial.status in (FINISHED, PRUNED):
             self._progress.ended_seconds.append(running_trial.seconds)
-        if not ended_trial.will_retry:
-            self._progress.status_counts[ended_trial.status] += 1
+        self._progress.add_ended(ended_trial)
         if ended_trial.status == FINISHED and ended_trial.objective is not None:
             best = None if self._progress.best_trial is None else self._progress.best_trial.objective
             if self._objective.is_better(ended_trial.objective, than=best):

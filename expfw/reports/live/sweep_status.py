@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expfw.api.result import FAILED, PRUNED
+from expfw.api.result import FAILED, KILLED, PRUNED
 from expfw.api.run_config import Objective, Train
 from expfw.config.freeze import build_config
 from expfw.errors import ConfigError, JournalError
@@ -20,7 +20,7 @@ from expfw.reports.sweep_summary import make_trials_table
 from expfw.system.formatting import format_number, pluralize
 from expfw.tracking import journal, ranking
 from expfw.tracking.ledger import WAITING, Ledger, Trial
-from expfw.tracking.recorded_run import RUNNING, RecordedRun, read_run
+from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -107,7 +107,8 @@ class SweepProgress:
         trial_count: number of all trials.
         start_time: start of the sweep, in seconds since 1970.
         running_trials: running trials, by number.
-        status_counts: number of ended trials by status.
+        status_counts: number of trials with a result, by status; see `add_ended`.
+        interrupted_count: number of interrupted trials, which can be resumed.
         ended_seconds: duration of each trial that has ended.
         best_trial: best trial so far.
     """
@@ -117,8 +118,15 @@ class SweepProgress:
     start_time: float = field(default_factory=time.time)
     running_trials: dict[int, RunningTrial] = field(default_factory=dict)
     status_counts: Counter[str] = field(default_factory=Counter)
+    interrupted_count: int = 0
     ended_seconds: list[float] = field(default_factory=list)
     best_trial: Trial | None = None
+
+    def add_ended(self, trial: Trial) -> None:
+        """Counts a trial whose process has ended."""
+        if trial.status in (KILLED, INTERRUPTED):
+            self.interrupted_count += 1
+        self.status_counts[trial.status] += trial.has_result
 
     @property
     def waiting_count(self) -> int:
@@ -197,9 +205,9 @@ def make_progress(
             start_time = time.time() - (trial.seconds or 0.0)
             known_trial = running_trials.get(trial.number)
             progress.running_trials[trial.number] = known_trial or RunningTrial(trial, start_time)
-        elif trial.status != WAITING:
-            progress.status_counts[trial.status] += 1
-            progress.ended_seconds += [trial.seconds] if trial.seconds else []
+        else:
+            progress.add_ended(trial)
+            progress.ended_seconds += [trial.seconds] if trial.seconds and trial.has_result else []
     progress.best_trial = ranking.find_best_trial(trials, sweep.first["objective"]["mode"])
     return progress
 
@@ -210,6 +218,8 @@ def format_counts(sweep: RecordedRun, trials: Sequence[Trial]) -> str:
     parts = [f"{progress.status_counts.total()} of {pluralize(progress.trial_count, 'trial')} ended"]
     if progress.running_trials:
         parts.append(f"{len(progress.running_trials)} running")
+    if progress.interrupted_count:
+        parts.append(f"{progress.interrupted_count} interrupted")
     if sweep.status == RUNNING and progress.seconds_left is not None:
         parts.append(f"about {format_clock(progress.seconds_left)} left")
     return ", ".join(parts)

@@ -133,7 +133,7 @@ class _Batch:
         try:
             self.launcher.wait_for_result()
         except ExpfwError as error:
-            return str(error)[:1000]
+            return str(error)
         return describe_exit(0)
 
     def _read_marks(self, is_interrupted: bool = False) -> bool:

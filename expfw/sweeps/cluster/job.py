@@ -18,17 +18,18 @@ from typing import Any
 
 from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
-from expfw.errors import ExpfwError, JournalError, to_one_line
+from expfw.errors import ExpfwError, JournalError, to_error_text
 from expfw.plugins import disabling
 from expfw.plugins.trust import Trust
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
 from expfw.runs.restore import ResumePoint
-from expfw.system import atomic_files
+from expfw.system import atomic_files, process_lock
 from expfw.system.process_exit import describe_exit
 from expfw.system.signals import Killed, handle_signals
 from expfw.system.subprocess_call import CallError, start_call
+from expfw.system.temporary_folders import mark_used, temporary_folder
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.recorded_run import RUNNING, read_run, record_death
 from expfw.tracking.run_folders import LOG_FILE
@@ -149,7 +150,7 @@ def _run_job(files: JobFiles) -> None:
         except BaseException as error:  # launchers convert signals to exceptions of any type
             if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received_signals:
                 raise SystemExit(1) from error  # Slurm even killed the command that requeues the job
-            end = JobEnd(reason=to_one_line(f"its job was stopped ({type(error).__name__}: {error})"))
+            end = JobEnd(reason=to_error_text(f"its job was stopped ({type(error).__name__}: {error})"))
         if end.exit_description is not None:
             record_death(folder, end.exit_description)
         files.write_end(end)
@@ -165,12 +166,12 @@ def _wait_for_end(
     SIGTERM counts as the same interrupt, see `raise_on_signals`.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch,
+        temporary_folder(Path(tempfile.gettempdir()), prefix="expfw-") as scratch,
         start_call(
             run_trial,
             files.path,
             log=files.path.parent.parent / LOG_FILE,
-            environment={**environment, "TMPDIR": scratch},
+            environment={**environment, "TMPDIR": str(scratch)},
             working_directory=working_directory,
             inherit_path=False,
             end_with_parent=signal.SIGINT,
@@ -202,10 +203,8 @@ def run_trial(path: str) -> None:
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # for the job; schedulers signal all processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that started the job may ignore it
+    mark_used(Path(tempfile.gettempdir()))
     prepared = _prepare_run(JobFiles(Path(path)).read_request()[0])
-    shipper_folder = prepared.request.delivery_folder
-    if shipper_folder is not None and not shipper_folder.exists():
-        prepared = prepared.change_request(delivery_folder=None)  # the main process and its shipper have ended
     try:
         one_run.execute(prepared)
     except (ExpfwError, KeyboardInterrupt, Killed):
@@ -215,11 +214,13 @@ def run_trial(path: str) -> None:
 def _prepare_run(request: Request) -> PreparedRun:
     """Prepares the run of the job; resumes an existing run, after the sweep was resumed or the job was requeued."""
     deadline = time.monotonic() + _SHUTDOWN_SECONDS
+    while process_lock.has_live_process(request.trial_folder) and time.monotonic() < deadline:
+        time.sleep(0.5)  # another process is still stopping it, or its machine does not respond
     try:
-        while (recorded_run := read_run(request.trial_folder)).status == RUNNING and time.monotonic() < deadline:
-            time.sleep(0.5)  # another process is still stopping it, or its machine does not respond
+        recorded_run = read_run(request.trial_folder)
     except JournalError:
-        shutil.rmtree(request.trial_folder, ignore_errors=True)
+        if not process_lock.has_live_process(request.trial_folder):
+            shutil.rmtree(request.trial_folder, ignore_errors=True)
         return prepare_request(request)
     accept = request.resume_point is not None and request.resume_point.accept_differences
     values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}

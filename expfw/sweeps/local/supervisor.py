@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -26,11 +28,16 @@ from expfw.runs.request import Request
 from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import Slot
 from expfw.sweeps.runner import TrialQueue
+from expfw.system import process_lock
 from expfw.system.formatting import GIB
 from expfw.system.process_exit import count_oom_kills, describe_exit
 from expfw.system.signals import ignore_signals
+from expfw.system.temporary_folders import get_process_folder
 
 _POLL_SECONDS = 0.5
+_MAX_STARTS = 3
+_UNKNOWN_EXIT_CODE = 255
+"""Exit code of a process whose fork server died."""
 
 
 def list_server_modules(plugins: RunPlugins) -> list[str]:
@@ -47,21 +54,51 @@ def list_server_modules(plugins: RunPlugins) -> list[str]:
 
 @dataclass
 class _RunningTrial:
-    """A running trial; `memory_kills` is `count_oom_kills` at its start, `reason` why the supervisor killed it."""
+    """A running trial.
+
+    Attributes:
+        process: its process; the exit code comes from the fork server.
+        identity: identifies the process, see `process_lock.identify_process`.
+        scratch: folder of its temporary files.
+        memory_kills: `count_oom_kills` at its start.
+        reason: why the supervisor killed it.
+        is_orphan: whether it is running although the fork server has died.
+    """
 
     request: Request
     slot: Slot
     process: BaseProcess
+    identity: Mapping[str, Any]
     scratch: Path
     start_time: float
     memory_kills: int
     reason: str | None = None
+    is_orphan: bool = False
 
-    def wait_for_end(self) -> str:
-        """Waits for the trial process, deletes its temporary files and returns the reason why it ended."""
-        self.process.join()
+    def has_ended(self) -> bool:
+        """Returns whether the process has ended and no other process is writing the run."""
+        if self.process.exitcode is None:
+            return False
+        is_alive = process_lock.is_alive(self.identity)
+        self.is_orphan = is_alive or process_lock.has_live_process(self.request.trial_folder)
+        return not self.is_orphan
+
+    def terminate(self) -> None:
+        """Sends SIGTERM to the process."""
+        with suppress(ProcessLookupError):
+            if process_lock.is_alive(self.identity):
+                os.kill(self.identity["pid"], signal.SIGTERM)
+
+    def clean_up(self) -> str:
+        """Deletes the temporary files of the ended trial and returns the reason why it ended."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-        return self.reason or describe_exit(self.process.exitcode, self.memory_kills)
+        exit_code = self.process.exitcode
+        return self.reason or describe_exit(None if exit_code == _UNKNOWN_EXIT_CODE else exit_code, self.memory_kills)
+
+
+def wait_for_change(trials: Sequence[_RunningTrial]) -> None:
+    """Waits until the fork server reports the end of a trial, at most half a second."""
+    wait([trial.process.sentinel for trial in trials if not trial.is_orphan], timeout=_POLL_SECONDS)
 
 
 @dataclass
@@ -81,48 +118,59 @@ class Supervisor:
     run_trial: Callable[[Request], Any] = execute_request
 
     def __post_init__(self) -> None:
-        self.context = fork_server.get_context(self.preload, self.log)
+        fork_server.get_context(self.preload, self.log)  # it imports modules while the first trial is composed
 
     def run(self, queue: TrialQueue) -> None:
         """Runs the trials of the queue, one per slot at a time; see `TrialQueue`."""
         free_slots = list(self.slots)
-        running_trials: dict[int, _RunningTrial] = {}
+        running_trials: list[_RunningTrial] = []
         try:
             while True:
                 while free_slots and (request := queue.next_request()) is not None:
                     queue.mark_trial_started(request)
-                    trial = self._start_trial(request, free_slots.pop(0))
-                    running_trials[trial.process.sentinel] = trial
+                    running_trials.append(self._start_trial(request, free_slots.pop(0)))
                 if not running_trials:
                     return
-                ready = wait(list(running_trials), timeout=_POLL_SECONDS)
-                for sentinel in [sentinel for sentinel in running_trials if sentinel in ready]:
-                    trial = running_trials.pop(sentinel)
+                wait_for_change(running_trials)
+                for trial in [trial for trial in running_trials if trial.has_ended()]:
+                    running_trials.remove(trial)
                     free_slots.append(trial.slot)
-                    queue.mark_trial_ended(trial.request, trial.wait_for_end())
-                for trial in running_trials.values():
+                    queue.mark_trial_ended(trial.request, trial.clean_up())
+                for trial in running_trials:
                     self._enforce_limits(trial)
                 queue.check_running_trials()
         finally:
             ignore_signals()
             if running_trials:
                 print("expfw: stopping; running trials may need some seconds to write a checkpoint", file=sys.stderr)
-            for trial in running_trials.values():
-                trial.process.terminate()
-            for trial in running_trials.values():
-                trial.wait_for_end()
+            for trial in running_trials:
+                trial.terminate()
+            for trial in running_trials:
+                while not trial.has_ended():
+                    wait_for_change([trial])
+                trial.clean_up()
                 queue.mark_trial_ended(trial.request, None)
 
     def _start_trial(self, request: Request, slot: Slot) -> _RunningTrial:
-        scratch, memory_kills = Path(tempfile.mkdtemp(prefix="expfw-trial-")), count_oom_kills()
-        arguments = (request, slot, self.log, scratch, self.run_trial)
-        process = self.context.Process(target=fork_server.run_trial_process, args=arguments)
-        try:
-            with hide_main_script():
-                process.start()
-        except (EOFError, ConnectionError) as error:
-            raise TrainingError(f"the fork server has ended unexpectedly; see {self.log}") from error
-        return _RunningTrial(request, slot, process, scratch, time.monotonic(), memory_kills)
+        """Starts a trial, with another fork server if it has died or dies in the meantime."""
+        scratch, memory_kills = Path(tempfile.mkdtemp(prefix="trial-", dir=get_process_folder())), count_oom_kills()
+        for _ in range(_MAX_STARTS):
+            context = fork_server.get_context(self.preload, self.log)
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (request, slot, self.log, scratch, receiver, self.run_trial)
+            process = context.Process(target=fork_server.run_trial_process, args=arguments)
+            with receiver, sender:  # if the server dies after it has forked, the closed connection ends the process
+                try:
+                    with hide_main_script():
+                        process.start()
+                except (EOFError, ConnectionError):
+                    continue
+                identity: Mapping[str, Any] = {"pid": process.pid}
+                with suppress(OSError):  # it has already ended
+                    identity = process_lock.identify_process(identity["pid"])
+                    sender.send_bytes(b"start")
+                return _RunningTrial(request, slot, process, identity, scratch, time.monotonic(), memory_kills)
+        raise TrainingError(f"the fork server has ended unexpectedly; see {self.log}")
 
     def _enforce_limits(self, trial: _RunningTrial) -> None:
         """Kills a trial and its children if they have exceeded a limit."""
@@ -131,7 +179,7 @@ class Supervisor:
             return
         processes: list[psutil.Process] = []
         with suppress(psutil.Error):  # it has just ended
-            root = psutil.Process(trial.process.pid)
+            root = psutil.Process(trial.identity["pid"])
             processes = [root, *root.children(recursive=True)]
         for process in processes:
             with suppress(psutil.Error):

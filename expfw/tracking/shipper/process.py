@@ -29,7 +29,7 @@ from expfw.config.freeze import build_config
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
-from expfw.system import atomic_files
+from expfw.system import atomic_files, temporary_folders
 from expfw.system.garbage_collection import import_modules
 from expfw.tracking.run_folders import format_runs_dir_option
 from expfw.tracking.shipper.delivery import TrackerWorker
@@ -37,6 +37,8 @@ from expfw.tracking.shipper.delivery import TrackerWorker
 POLL_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
+DELIVERY_FOLDER = ".delivery"
+"""Folder in the runs folder, with a folder for each shipper."""
 LOG_FILE, RESULT_FILE = ".log", ".result"
 
 
@@ -73,10 +75,13 @@ def running_shipper(
         yield None
         return
     runs_dir = Path(config.runs_dir).absolute()
-    delivery_folder = runs_dir / ".delivery" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    delivery_folder = runs_dir / DELIVERY_FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     log_path = delivery_folder / LOG_FILE
     try:
         delivery_folder.mkdir(parents=True)
+        lock = temporary_folders.mark_used(delivery_folder)
+        # The log of a shipper that could not deliver is kept until `runs sync`.
+        temporary_folders.remove_abandoned(delivery_folder.parent, "", lambda folder: (folder / RESULT_FILE).exists())
         log_path.touch(mode=0o600)  # errors may quote an address with a password
         with open(log_path, "wb") as log:
             process = subprocess.Popen(
@@ -86,6 +91,7 @@ def running_shipper(
                 stderr=log,
                 start_new_session=True,  # Ctrl-C does not interrupt it
                 env={"OPENBLAS_NUM_THREADS": "1", **os.environ},  # it does no numerical work
+                pass_fds=[lock],  # it uses the folder until it ends
             )
         assert process.stdin is not None
         options = [to_plain(config), files, from_beginning, cpu_share]
@@ -101,6 +107,7 @@ def running_shipper(
     finally:
         with suppress(BrokenPipeError):
             process.stdin.close()  # tells the shipper that the command has ended
+        os.close(lock)
         try:
             code = process.wait(timeout_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -121,8 +128,9 @@ def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) 
     if delivery_folder is not None:
         name = re.sub(r"[^\w-]", "_", journal_id)  # it may come from a damaged record
         note = delivery_folder / f".{name}"
-        note.write_text(str(folder))
-        note.rename(delivery_folder / name)  # atomic: the shipper never reads an incomplete note
+        with suppress(FileNotFoundError):  # the command and its shipper have ended
+            note.write_text(str(folder))
+            note.rename(delivery_folder / name)  # atomic: the shipper never reads an incomplete note
 
 
 def deliver_all(
@@ -159,6 +167,7 @@ def deliver_all(
 def main(delivery_folder: Path) -> int:
     """Runs the shipper process; returns its exit code."""
     gc.set_threshold(100_000, 50, 100)
+    temporary_folders.use_process_folder()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command_pipe:
         config_values, files, from_beginning, (share, nice) = json.loads(command_pipe.readline())
@@ -178,6 +187,8 @@ def main(delivery_folder: Path) -> int:
         atomic_files.write_text(delivery_folder / RESULT_FILE, "\n".join(lines))
     else:
         shutil.rmtree(delivery_folder, ignore_errors=True)
+    with suppress(RunsFolderError):  # the command may have been killed
+        temporary_folders.remove_abandoned(temporary_folders.get_process_folder().parent)
     gc.freeze()  # no garbage collection at the end of the process
     return 1 if lines else 0
 

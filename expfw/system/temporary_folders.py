@@ -1,0 +1,106 @@
+"""Temporary folders. A killed process cannot delete its own; the next process that creates one deletes them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+from expfw.errors import RunsFolderError
+
+LOCK_FILE = ".in-use.lock"
+_PREFIX = "expfw-"
+_EXIT_PRIORITY = -200
+"""Lower than that of multiprocessing's own temporary files, -100."""
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Creates a folder in `parent` and deletes it at the end of the context."""
+    folder, descriptor = _make_folder(parent, prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+@cache
+def get_process_folder() -> Path:
+    """Returns the folder for the temporary files of this process, which is deleted when the process ends.
+
+    Raises:
+        RunsFolderError: if it cannot be written.
+    """
+    try:
+        folder, _ = _make_folder(Path(tempfile.gettempdir()), _PREFIX)
+    except OSError as error:
+        raise RunsFolderError(
+            f"cannot write temporary files: {error.strerror}: {error.filename}; free some space, or set the "
+            "environment variable TMPDIR to another folder"
+        ) from error
+    with suppress(OSError):
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)  # systemd deletes old folders that are not locked
+    # Not with `atexit`: multiprocessing deletes its own files in the folder first.
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=_EXIT_PRIORITY)
+    return folder
+
+
+def use_process_folder() -> None:
+    """Makes Python's `tempfile` use the folder of this process, if it can be written."""
+    with suppress(RunsFolderError):
+        tempfile.tempdir = str(get_process_folder())
+
+
+def _make_folder(parent: Path, prefix: str) -> tuple[Path, int]:
+    remove_abandoned(parent, prefix)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    return folder, mark_used(folder)
+
+
+def mark_used(folder: Path) -> int:
+    """Marks a folder as used until this process ends; returns the descriptor of the lock, which a child may inherit."""
+    new_path = folder / f"{LOCK_FILE}.new"
+    descriptor = os.open(new_path, os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(OSError):  # without locks, the folder is never deleted by another process
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        new_path.rename(folder / LOCK_FILE)  # after it is locked: no other process sees an unlocked file
+    return descriptor
+
+
+def remove_abandoned(
+    parent: Path, prefix: str = _PREFIX, is_needed: Callable[[Path], bool] = lambda folder: False
+) -> None:
+    """Deletes the folders in `parent` that processes of this user had marked as used, if all of them have ended.
+
+    Folders in a folder may be used by other processes. Folders that are needed are kept.
+    """
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):  # another process has just deleted it
+            is_own = not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
+            if is_own and (folder / LOCK_FILE).exists() and not is_used(folder) and not is_needed(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_used(folder: Path) -> bool:
+    """Returns whether a process uses the folder or a folder in it, or this cannot be determined."""
+    for path in (folder / LOCK_FILE, *folder.glob(f"*/{LOCK_FILE}")):
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False

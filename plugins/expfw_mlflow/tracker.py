@@ -120,9 +120,7 @@ class MLflow(expfw.Tracker):
         new_state = copy.deepcopy(state)
         try:
             with translate_store_errors(self.client.tracking_uri):
-                writer = JournalWriter(
-                    self.client, self.experiment_id, self.read_state, self.config, folder, new_state
-                )
+                writer = JournalWriter(self.client, self.experiment_id, self.read_state, self.config, folder, new_state)
                 writer.write(records)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":

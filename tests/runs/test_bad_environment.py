@@ -102,7 +102,7 @@ def test_event_files_keep_a_limited_amount_in_memory_while_the_disk_is_full(smal
     for _ in range(20):
         file.append(event)
         assert file.flush().strerror == "No space left on device"
-    assert (file.waiting_count, file.lost_count) == (17, 3)
+    assert (file.waiting_count, file.lost_count) == (16, 4)  # each record is a little larger than 1 MiB
     file.close()
 
 

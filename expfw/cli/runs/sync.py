@@ -90,7 +90,8 @@ class JournalBatch:
         def is_delivered(run: RecordedRun) -> bool:
             return all(delivery.is_complete(run.folder, *destination) for destination in destinations.items())
 
-        missing, damaged_count = [], 0
+        missing: list[RecordedRun] = []
+        damaged_count = 0
         for run in self.runs:
             damage = [text for name in destinations if (text := read_progress(run.folder, name).damage)]
             if damage and not redeliver:  # the shipper would try it again and again

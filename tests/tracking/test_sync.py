@@ -88,7 +88,7 @@ DAMAGE = {
 def test_damaged_progress_of_one_run_affects_only_this_run(train, expfw_here, workdir):
     """For each kind of damage one run; another run is delivered."""
     for _ in (*DAMAGE, "good"):
-        train("dataset=line", "model=ols", "train.steps=2", "callback=[]")
+        train("dataset=digits", "model=perceptron", "train.steps=2", "callback=[]")
     runs = run_index.list_runs(workdir / "runs")
     mlflow_only = ("tracker=[mlflow]",)
     assert expfw_here("runs", "sync", *mlflow_only).code == 0

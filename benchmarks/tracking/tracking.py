@@ -6,7 +6,7 @@ Cost: runs of 20 seconds or more, alternately with every step logged to MLflow a
 a new process. The seconds are from the built model to the saved model, so they include saving the model and passing it
 to the tracker. PYTHON is the Python of an environment with Keras, TensorFlow and MLflow; by default, the current one.
 Store: four runs in parallel write 100,000 points to one SQLite store.
-Outages: a real local MLflow server that is down, dies, responds with status 500 or is slow during a run.
+Outages: a real local MLflow server that is down, dies, responds with status 500, is slow or loses answers during a run.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ plugin may implement any other hook itself, marked with `expfw.hookimpl`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pluggy
 
 from expfw.api import data_cache
 from expfw.api.data import DataSpec, Splits
+from expfw.api.delivery_progress import read_progress
 from expfw.api.model_state import ModelState
 from expfw.api.model_summary import ModelSummary
 from expfw.api.result import Result
@@ -25,6 +27,7 @@ from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 
 hookimpl = pluggy.HookimplMarker("expfw")
+log = logging.getLogger("expfw")
 
 
 def _call_method(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -277,3 +280,13 @@ class Tracker(Plugin):
 
     def close(self) -> None:
         """Closes the connection. Called once before the shipper process ends."""
+
+    def read_state(self, folder: Path) -> dict[str, Any]:
+        """Returns the saved `state` of `ship` for the run or sweep in `folder`, for example of the sweep of a trial.
+
+        It is empty before a delivery. If its file is damaged, it is empty too, and a warning is logged.
+        """
+        progress = read_progress(folder, self.name)
+        if progress.damage is not None:
+            log.warning(progress.damage)
+        return progress.state

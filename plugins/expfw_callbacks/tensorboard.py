@@ -98,17 +98,17 @@ class TensorBoard(expfw.Callback):
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
         """Writes the new metrics."""
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+        from tensorboard.compat.proto.summary_pb2 import Summary
 
         assert self.files is not None, "set when the run started"
         for point in run.recent_points:
-            summaries_by_folder = defaultdict(list)
+            values_by_folder = defaultdict(list)
             for name, value in point.values.items():
                 split, _, metric = name.partition("/")
                 folder, tag = (split, metric) if split in _SPLITS and metric else (_OTHER_FOLDER, name or "unnamed")
-                summaries_by_folder[folder].append(scalar_pb(tag, value))
-            for folder, summaries in summaries_by_folder.items():
-                self.files.write_summary(folder, point.step, *summaries)
+                values_by_folder[folder].append(Summary.Value(tag=tag, simple_value=value))
+            for folder, values in values_by_folder.items():
+                self.files.write_event(folder, point.step, summary=Summary(value=values))
         self.files.flush()
 
     expfw_epoch_ended = expfw_evaluated

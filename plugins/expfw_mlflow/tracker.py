@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_mlflow.records.journal_writer import JournalWriter, read_delivery_state
+from expfw_mlflow.records.journal_writer import JournalWriter, has_valid_types
 from expfw_mlflow.store.database import ARTIFACTS_FOLDER, correct_addresses, get_sqlite_file, make_tables
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
-from expfw_mlflow.store.uri import hide_url_credentials, limit_retries, translate_store_errors
+from expfw_mlflow.store.uri import disable_retries, hide_url_credentials, translate_store_errors
 from expfw_mlflow.ui.pages import PageUrls, choose_page
 from expfw_mlflow.ui.server import make_server_command
 
@@ -79,7 +80,7 @@ class MLflow(expfw.Tracker):
         return is_own
 
     def open(self, runs_dir: Path) -> None:
-        limit_retries()
+        disable_retries()
         import mlflow
         from filelock import FileLock
 
@@ -92,10 +93,8 @@ class MLflow(expfw.Tracker):
             self._correct_own_database(runs_dir)
             if experiment is None:
                 artifact_uri = (runs_dir / ARTIFACTS_FOLDER).absolute().as_uri() if uri.startswith("sqlite:") else None
-                self.experiment_id = self.client.create_experiment(
-                    self.config.experiment, artifact_location=artifact_uri
-                )
-                self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_uri, tags)
             elif experiment.lifecycle_stage != "active":
                 raise RuntimeError(
                     f"the MLflow experiment {self.config.experiment!r} was deleted; restore it in MLflow, or choose "
@@ -105,12 +104,24 @@ class MLflow(expfw.Tracker):
                 self.experiment_id = experiment.experiment_id
         mlflow.set_experiment(experiment_id=self.experiment_id)
 
+    def read_state(self, folder: Path) -> dict[str, Any]:
+        state = super().read_state(folder)
+        return state if has_valid_types(state) else {}
+
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.exceptions import MlflowException
 
+        if not has_valid_types(state):
+            raise expfw.JournalError(
+                f"the state in {folder}/tracking/{self.name}.json is damaged; delete it, and `expfw runs sync` "
+                "delivers all records again"
+            )
+        # After an error, all records are delivered again: with the previous state, so that nothing is counted twice.
+        new_state = copy.deepcopy(state)
         try:
             with translate_store_errors(self.client.tracking_uri):
-                JournalWriter(self.client, self.experiment_id, self.name, self.config, folder, state).write(records)
+                writer = JournalWriter(self.client, self.experiment_id, self.read_state, self.config, folder, new_state)
+                writer.write(records)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -118,6 +129,7 @@ class MLflow(expfw.Tracker):
                 f"the run no longer exists in MLflow ({error.message}); deliver it again from the beginning with: "
                 "expfw runs sync --all"
             ) from error
+        state.update(new_state)
 
     @expfw.hookimpl
     def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.UiTarget | None) -> expfw.UserInterface:
@@ -135,9 +147,7 @@ class MLflow(expfw.Tracker):
                 "start it, or set another MLFLOW_TRACKING_URI or tracker.mlflow.uri"
             ) from error
         pages = PageUrls(uri if is_remote else f"http://{host}:{port}", self.experiment_id)
-        url, notes = choose_page(
-            self.client, pages, lambda folder: read_delivery_state(folder, self.name).get("run_id"), show
-        )
+        url, notes = choose_page(self.client, pages, lambda folder: self.read_state(folder).get("run_id"), show)
         artifact_uri = (runs_dir / ARTIFACTS_FOLDER).absolute().as_uri()
         command = [] if is_remote else make_server_command(uri, artifact_uri, host, port)
         return expfw.UserInterface(command, url, notes)

@@ -87,9 +87,10 @@ class InTheWay(expfw.Callback):
         (run.folder / "tensorboard").touch()
 
 
-def test_event_files_that_cannot_be_written_cause_only_a_warning(train):
+def test_event_files_that_cannot_be_written_cause_only_warnings(train):
     result = train(*DIGITS, "+callback=tensorboard", observers=[InTheWay(None, "in_the_way")])
     assert result.status == "FINISHED"
-    (line,) = result.warnings
-    assert f"cannot write TensorBoard files to {result.folder}/tensorboard" in line
+    first, last = result.warnings
+    assert f"cannot write TensorBoard files to {result.folder}/tensorboard: Not a directory" in first
+    assert "events are missing in the TensorBoard files" in last
     assert expfw.checkpoint_steps(result.folder)[-1] == 84

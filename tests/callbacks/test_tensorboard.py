@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from support.equal_metrics import read_metrics
 from support.processes import HOST, find_free_port, wait_for
@@ -18,8 +19,9 @@ from support.tensorboard_events import read_folder, read_hparams_data, read_scal
 import expfw
 from expfw.tracking import run_index
 from expfw.tracking.recorded_run import read_run
+from expfw_callbacks.plots.event_files import EventFiles
 from expfw_callbacks.plots.samples import find_mistakes, make_weight_images, restore_images
-from expfw_callbacks.tensorboard import make_session_start
+from expfw_callbacks.tensorboard import TensorBoard, make_session_start
 from expfw_datasets.digits import Digits
 
 DIGITS = ("dataset=digits", "model=perceptron", "train.steps=20", "callback=[tensorboard]")
@@ -152,6 +154,23 @@ def test_values_that_the_table_cannot_store_are_text():
     data = HParamsPluginData.FromString(summary.value[0].metadata.plugin_data.content)
     written = {key: getattr(v, v.WhichOneof("kind")) for key, v in data.session_start_info.hparams.items()}
     assert written == swept | {key: str(value) for key, value in texts.items()}
+
+
+def test_memory_does_not_grow_with_the_number_of_steps(tmp_path):
+    run = SimpleNamespace(folder=tmp_path, resumed_at=None, recent_points=[])
+    callback = TensorBoard(TensorBoard.Config(), "tensorboard")
+    callback.files = EventFiles(run)
+
+    def log_steps(start, count):
+        for step in range(start, start + count):
+            run.recent_points = [expfw.Point(step, {"train/loss": 0.5, "train/accuracy": 0.25, "val/loss": 0.75})]
+            callback.expfw_evaluated(run)
+        return psutil.Process().memory_info().rss
+
+    before = log_steps(0, 5_000)
+    assert log_steps(5_000, 20_000) - before < 4 << 20
+    callback.files.close()
+    assert len(read_scalars(tmp_path / "tensorboard", "val")["loss"]) == 25_000
 
 
 @contextmanager

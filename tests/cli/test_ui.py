@@ -16,10 +16,10 @@ import pytest
 from support.processes import find_free_port, run_expfw, wait_for
 
 import expfw
+from expfw.api.delivery_progress import read_progress
 from expfw.cli import ui
 from expfw.tracking import run_index
 from expfw.tracking.run_index import Workspace
-from expfw_mlflow.records.journal_writer import read_delivery_state
 from expfw_mlflow.ui.pages import MAX_COMPARED_RUNS as MOST
 from expfw_mlflow.ui.pages import PageUrls, choose_sweep_page
 
@@ -141,15 +141,36 @@ def test_with_a_tracking_server_only_its_page_is_shown(expfw_here, swept, remote
     compare, curves, parent = done.out.splitlines()
     assert compare.startswith(f"{remote}/#/compare-runs?")
     expected_ids = [
-        read_delivery_state(folder, "mlflow")["run_id"]
+        read_progress(folder, "mlflow").state["run_id"]
         for folder in ui.find_ui_target(Workspace(swept / "runs"), sweep.id).trials
     ]
     assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (expected_ids, '["12"]')
     assert curves.startswith("curves: http")
     assert parent.startswith("sweep: http")
     run = run_index.list_runs(swept / "runs")[0]
-    run_id = read_delivery_state(run.folder, "mlflow")["run_id"]
+    run_id = read_progress(run.folder, "mlflow").state["run_id"]
     assert f"/#/experiments/12/runs/{run_id}?" in expfw_here("ui", run.id).out
+
+
+@pytest.mark.parametrize("content", ["", '{"offset": 1, "state": {"run_id": 7}}', "[" * 100_000])
+def test_the_damaged_progress_of_one_trial_does_not_hide_the_others(
+    expfw_here, swept, remote, monkeypatch, caplog, content
+):
+    monkeypatch.chdir(swept)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
+    (sweep,) = run_index.list_sweeps(swept / "runs")
+    trial = run_index.list_runs(swept / "runs")[0]
+    path = trial.folder / "tracking" / "mlflow.json"
+    text = path.read_text()
+    path.write_text(content)
+    try:
+        done = expfw_here("ui", sweep.id, "--no-browser")
+        assert (done.code, "trials in MLflow so far: 2 of 3" in done.out) == (0, True)
+        done = expfw_here("ui", trial.id, "--no-browser")
+        assert (done.code, f"{trial.folder.name} is not in MLflow" in done.out) == (0, True)
+        assert content.startswith("{") or f"{path} is damaged; delete it" in caplog.text
+    finally:
+        path.write_text(text)
 
 
 def test_the_browser_in_the_variable_browser_is_opened(expfw_here, workdir, remote, monkeypatch):

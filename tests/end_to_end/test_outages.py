@@ -1,4 +1,4 @@
-"""A tracking server that is down, killed, failing or slow: training is not slower, and no point is lost."""
+"""A tracking server that is down, killed, failing, slow or loses answers: training is not slower, no point is lost."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import os
 
 import mlflow
 import pytest
+from mlflow.entities import ViewType
+from support.interruptions import resume_run
 from support.outages import CONDITIONS, find_mlflow_differences, run_training
-from support.processes import run_expfw
-from support.tracking_server import MLflowServer, ServerProxy
+from support.processes import HOST, run_expfw
+from support.tracking_server import FirstAnswers, MLflowServer, ServerProxy
 
+from expfw.config.compose import compose
+from expfw.config.run_plugins import make_plugins
+from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking import run_index
+from expfw.tracking.shipper.delivery import TrackerWorker
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -72,6 +78,59 @@ def test_an_outage_does_not_slow_down_training_and_loses_no_point(workdir, proxy
     assert find_mlflow_differences(proxy.address, entry) == []
     assert sum(len(point.values) for point in entry.points) > 24_000
     assert_as_fast(seconds, train)
+
+
+@pytest.fixture
+def deliver(workdir, proxy, monkeypatch):
+    """Delivers all journals to the experiment and the registered model `answers`, without pauses."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # must have no effect
+
+    def deliver_all():
+        options = {"uri": proxy.address, "experiment": "answers", "register": "answers"}
+        config = compose(["tracker=[mlflow]", *(f"tracker.mlflow.{key}={value}" for key, value in options.items())])
+        (tracker,) = make_plugins(config, get_catalogue(), kinds=("tracker",))
+        worker = TrackerWorker("mlflow", tracker, workdir / "runs")
+        folders = {entry.id: entry.folder for entry in run_index.list_all(workdir / "runs")[::-1]}
+        for _ in range(1000):
+            worker.deliver(folders)
+            for backoff in (worker.backoff, *(delivery.backoff for delivery in worker.deliveries.values())):
+                backoff.next_try = 0.0
+            if not worker.list_undelivered(folders):
+                return
+        raise AssertionError(worker.list_undelivered(folders))
+
+    return deliver_all
+
+
+def test_if_each_answer_is_lost_once_nothing_is_created_twice(train, expfw_here, workdir, proxy, deliver):
+    quick = ("dataset=digits", "model=perceptron", "train.epochs=2", "quiet=true")
+    proxy.loses_answer = FirstAnswers(of_each=True)
+    result = train(*quick)
+    deliver()
+    resume_run(result.folder, "train.epochs=3")
+    deliver()
+    assert expfw_here("sweep", *quick, "seed=1,2", "tracker=[]").code == 0
+    deliver()
+
+    requests = {request for request, _ in proxy.loses_answer.counts}
+    creating = "experiments/create", "runs/create", "logged-models", "registered-models/create", "model-versions/create"
+    assert {f"POST /api/2.0/mlflow/{name}" for name in creating} <= requests
+    client = mlflow.MlflowClient(f"http://{HOST}:{proxy.server.port}")
+    experiments = [client.get_experiment_by_name("answers").experiment_id]
+    runs = client.search_runs(experiments, run_view_type=ViewType.ALL)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    (parent,) = [run for run in runs if run.data.tags.get("expfw.sweep") == "parent"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    (resumed,) = [run for run in runs if run not in (parent, *children)]
+    assert [name for name in resumed.data.tags if "resumed" in name] == ["expfw.resumed.1"]
+    models = client.search_logged_models(experiments)
+    assert sorted(model.tags["expfw.step"] for model in models) == ["42", "42", "42", "63"]
+    assert {model.status for model in models} == {"READY"}
+    assert {version.version for version in client.search_model_versions("name = 'answers'")} == {"1", "2", "3"}
+    proxy.loses_answer = lambda request, body: False
+    for entry in run_index.list_runs(workdir / "runs"):
+        if entry.folder != result.folder:  # it has a model for each end
+            assert find_mlflow_differences(proxy.address, entry, "answers") == []
 
 
 def test_points_of_every_step_are_written_to_sqlite(workdir, assert_as_fast):

@@ -14,11 +14,13 @@ import time
 from contextlib import suppress
 
 import pytest
+from support.tensorboard_events import read_scalars
 
 import expfw
 from expfw.api import checkpoints
 from expfw.system.signals import exit_deadline, raise_on_signals
 from expfw.tracking import journal, run_index
+from expfw_callbacks.plots.event_files import EventFile
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=4")
 
@@ -74,6 +76,34 @@ def test_a_run_survives_a_temporarily_full_disk(train, small_disk):
     assert list(expfw.load(result).metrics["train/loss"].dropna().index) == list(range(84))
     assert not list((result.folder / "checkpoints").glob(".*"))
     assert expfw.checkpoint_steps(result.folder)[-1] == 84
+
+
+def test_tensorboard_has_every_point_after_a_temporarily_full_disk(train, small_disk):
+    def fill_and_wait(run):
+        fill(small_disk)
+        time.sleep(1.1)  # event files are written once per second
+
+    full = At(30, fill_and_wait)
+    free = At(50, lambda run: (small_disk / "filler").unlink(), "free")
+    options = (f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", "callback=[tensorboard]")
+    result = train(*DIGITS, *options, observers=[full, free])
+    (warning,) = [text for text in result.warnings if "TensorBoard" in text]
+    assert f"cannot write TensorBoard files to {result.folder}/tensorboard: No space left on device" in warning
+    points = read_scalars(result.folder / "tensorboard", "train")["loss"]
+    assert points == pytest.approx(dict(expfw.load(result).metrics["train/loss"].dropna()), rel=1e-6)
+    assert sorted(points) == list(range(84))
+
+
+def test_event_files_keep_a_limited_amount_in_memory_while_the_disk_is_full(small_disk):
+    file, event = EventFile(small_disk / "events"), bytes(1 << 20)
+    file.append(event)
+    assert file.flush() is None
+    fill(small_disk)
+    for _ in range(20):
+        file.append(event)
+        assert file.flush().strerror == "No space left on device"
+    assert (file.waiting_count, file.lost_count) == (16, 4)  # each record is a little larger than 1 MiB
+    file.close()
 
 
 def test_records_stay_in_memory_while_the_disk_is_full(small_disk):

@@ -1,9 +1,10 @@
-"""A real local MLflow server, with a proxy that can be down, slow or broken."""
+"""A real local MLflow server, with a proxy that can be down, slow or broken, or lose answers."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,6 +53,29 @@ class MLflowServer:
             self.process = None
 
 
+class FirstAnswers:
+    """Selects the first answer to each kind of request, or to each request, for `ServerProxy.loses_answer`.
+
+    Requests for artifacts that differ only in their content are the same request: it may contain the time.
+
+    Attributes:
+        counts: number of requests, by request (IDs replaced, unless `of_each`) and content.
+    """
+
+    def __init__(self, of_each: bool = False) -> None:
+        self._of_each = of_each
+        self.counts: Counter[tuple[str, bytes]] = Counter()
+
+    def __call__(self, request: str, body: bytes) -> bool:
+        if not self._of_each:
+            kind = re.sub(r"artifacts/.*", "artifacts/...", re.sub(r"(m-)?[0-9a-f]{32}", "ID", request))
+            key = kind, b""
+        else:
+            key = request, b"" if "artifacts/" in request else body
+        self.counts[key] += 1
+        return self.counts[key] == 1
+
+
 class ServerProxy:
     """Proxy in front of the server.
 
@@ -57,11 +83,14 @@ class ServerProxy:
         is_down: whether connections are closed without a response.
         is_broken: whether the proxy responds with status 500.
         delay_seconds: additional time of each request.
+        loses_answer: whether the answer to a request, such as `POST /api/2.0/mlflow/runs/create`, with this content is
+            lost: the server has executed it, and the connection is closed.
         call_count: number of requests, with or without a response.
     """
 
     def __init__(self, server: MLflowServer) -> None:
         self.server, self.is_down, self.is_broken, self.delay_seconds, self.call_count = server, False, False, 0.0, 0
+        self.loses_answer: Callable[[str, bytes], bool] = lambda request, body: False
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,16 +101,22 @@ class ServerProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 time.sleep(proxy.delay_seconds)
                 if proxy.is_down:
-                    self.close_connection = True
-                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_without_answer()
                     return
                 broken = (500, b"out of order", "text/plain")
                 status, answer, kind = broken if proxy.is_broken else self.fetch_response(body)
+                if proxy.loses_answer(f"{self.command} {self.path.partition('?')[0]}", body):
+                    self.close_without_answer()
+                    return
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            def close_without_answer(self) -> None:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
 
             def fetch_response(self, body: bytes) -> tuple[int, bytes, str]:
                 try:

@@ -11,7 +11,9 @@ import mlflow
 import pytest
 from support.outages import find_mlflow_differences
 
-from expfw.tracking import run_index
+from expfw.cli.doctor.machine import check_runs_folder
+from expfw.tracking import journal, run_index
+from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,61 @@ def test_sync_all_refills_a_store_that_lost_its_data(run, expfw_here, workdir):
     done = expfw_here("runs", "sync", "--all", run.id, "tracker=[mlflow]")
     assert done.code == 0, done.err
     check_store(workdir, run)
+
+
+DAMAGE = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[1]",
+    "a text as offset": lambda text: text.replace('"offset": ', '"offset": "x", "rest": '),
+    "no state": lambda text: text.replace('"state": {', '"state": 3, "rest": {'),
+    "a number as MLflow's ID": lambda text: text.replace('"run_id": "', '"run_id": 7, "rest": "'),
+    "deep": lambda text: "[" * 100_000,
+    "not UTF-8": lambda text: b"\xff\xfe",
+    "a folder": None,
+}
+
+
+@pytest.mark.slow
+def test_damaged_progress_of_one_run_affects_only_this_run(train, expfw_here, workdir):
+    """For each kind of damage one run; another run is delivered."""
+    for _ in (*DAMAGE, "good"):
+        train("dataset=digits", "model=perceptron", "train.steps=2", "callback=[]")
+    runs = run_index.list_runs(workdir / "runs")
+    mlflow_only = ("tracker=[mlflow]",)
+    assert expfw_here("runs", "sync", *mlflow_only).code == 0
+    good, *damaged = runs
+    with_number = damaged[list(DAMAGE).index("a number as MLflow's ID")]  # only the tracker knows this type
+    for run, damage in zip(damaged, DAMAGE.values(), strict=True):
+        path = run.folder / "tracking" / "mlflow.json"
+        text = path.read_text()
+        path.unlink()
+        if damage is None:
+            path.mkdir()
+        else:
+            new = damage(text)
+            assert new != text
+            path.write_bytes(new if isinstance(new, bytes) else new.encode())
+    with journal.Journal(good.folder / journal.NAME) as record:
+        record.write("message", step=2, text="one more record")
+        record.write("run_ended", **{key: value for key, value in good.last.items() if key not in ("kind", "time")})
+    done = expfw_here("runs", "sync", *mlflow_only)
+    assert (done.code, done.out) == (1, f"1 journal delivered, {len(DAMAGE) - 1} not delivered\n")
+    lines = [line for line in done.err.splitlines() if line.startswith(str(workdir))]
+    remedy = "/tracking/mlflow.json is damaged; delete it, and `expfw runs sync` delivers all records again"
+    assert sorted(lines) == sorted(f"{run.folder}{remedy}" for run in damaged if run is not with_number)
+    assert "Traceback" not in done.err
+    for run in damaged:
+        assert expfw_here("runs", "show", run.id).code == 0
+    assert "is damaged; delete it" in expfw_here("runs", "show", damaged[0].id, "--json").out
+    findings = {result for _, result, *_ in check_runs_folder(Workspace(workdir / "runs"))}
+    assert f"runs and sweeps not delivered to the trackers: {len(DAMAGE) - 1}" in findings
+    for run in damaged:
+        path = run.folder / "tracking" / "mlflow.json"
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert expfw_here("runs", "sync", *mlflow_only).code == 0
+    for run in runs:
+        check_store(workdir, run)
 
 
 @pytest.mark.parametrize(

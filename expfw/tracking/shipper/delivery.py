@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import textwrap
 import time
@@ -14,11 +13,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from expfw.api.contracts import Tracker
+from expfw.api.delivery_progress import DeliveryProgress, get_progress_path, read_progress
 from expfw.errors import JournalError, to_one_line
 from expfw.system import atomic_files, process_lock
 from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.formatting import pluralize
-from expfw.system.input_files import open_file, read_bytes
+from expfw.system.input_files import open_file
 from expfw.tracking import journal
 from expfw.tracking.run_folders import format_runs_dir_option
 
@@ -66,8 +66,7 @@ class Delivery:
         self.state: dict[str, Any] = {}
         self.is_complete = False
         self.backoff = Backoff()
-        self._progress_path = folder / "tracking" / f"{name}.json"
-        self._lock = FileLock(self._progress_path.with_suffix(".lock"))
+        self._name, self._lock = name, FileLock(get_progress_path(folder, name).with_suffix(".lock"))
 
     def deliver_portion(self, command_ended: bool = True) -> bool:
         """Delivers a portion of the new records; returns whether there were any.
@@ -77,15 +76,17 @@ class Delivery:
         False while the command runs that will record the end of a killed process.
         """
         if not self.has_begun:
-            for name in (journal.NAME, self._progress_path.parent.name):
+            for name in (journal.NAME, get_progress_path(self.folder, self._name).parent.name):
                 resolve_inside(self.folder, name)
-            self._progress_path.parent.mkdir(exist_ok=True)
+            get_progress_path(self.folder, self._name).parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
-            progress = read_progress(self.folder, self._progress_path.stem)
-            if progress.get("destination") == self._destination and not self._from_beginning:
+            progress = DeliveryProgress() if self._from_beginning else read_progress(self.folder, self._name)
+            if progress.damage is not None:
+                raise JournalError(progress.damage)
+            if progress.destination == self._destination:
                 with open_file(self.journal_path) as file:
-                    self.offset = journal.find_line_start(file.fileno(), progress["offset"])
-                self.state = progress["state"]
+                    self.offset = journal.find_line_start(file.fileno(), progress.offset)
+                self.state = progress.state
             self.has_begun = True
         has_delivered_first = self.offset == 0 and self._deliver_records(1, command_ended)
         return (not self.is_complete and self._deliver_records(PORTION_BYTES, command_ended)) or has_delivered_first
@@ -102,8 +103,7 @@ class Delivery:
             has_ended = True
         if records:
             self.tracker.ship(self.folder, self.state, list(self._select_safe_records(records)))
-            progress = {"offset": next_offset, "complete": has_ended, "destination": self._destination}
-            atomic_files.write_text(self._progress_path, json.dumps({**progress, "state": self.state}))
+            DeliveryProgress(next_offset, has_ended, self._destination, self.state).write(self.folder, self._name)
             self.offset = next_offset  # after saving: if that fails, the records are delivered again
         if has_ended:
             self.is_complete = True
@@ -201,28 +201,19 @@ class TrackerWorker:
             )
 
 
-def read_progress(folder: Path, name: str) -> dict[str, Any]:
-    """Reads the progress of a delivery; empty if nothing is delivered yet."""
-    path = folder / "tracking" / f"{name}.json"
-    try:
-        progress: dict[str, Any] = json.loads(read_bytes(path)) if path.exists() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise JournalError(f"{path} is damaged; delete it, and `expfw runs sync` delivers all records again") from error
-    return progress
-
-
 def describe_progress(folder: Path) -> dict[str, str]:
     """Returns the progress of each tracker that has received records of the journal, as text."""
     texts = {}
     for name in sorted(path.stem for path in (folder / "tracking").glob("*.json")):
         progress = read_progress(folder, name)
-        bytes_left = max(0, (folder / journal.NAME).stat().st_size - progress["offset"])
-        is_complete = progress.get("complete") and not bytes_left
-        texts[name] = COMPLETE if is_complete else f"{bytes_left:,} bytes of the journal not delivered yet"
+        bytes_left = max(0, (folder / journal.NAME).stat().st_size - progress.offset)
+        is_complete = progress.complete and not bytes_left
+        text = COMPLETE if is_complete else f"{bytes_left:,} bytes of the journal not delivered yet"
+        texts[name] = progress.damage or text
     return texts
 
 
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Returns whether the destination has the whole journal."""
     has_whole_journal = describe_progress(folder).get(name) == COMPLETE
-    return has_whole_journal and bool(read_progress(folder, name)["destination"] == destination)
+    return has_whole_journal and read_progress(folder, name).destination == destination

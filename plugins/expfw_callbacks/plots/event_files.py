@@ -1,9 +1,12 @@
-"""Event files for TensorBoard, also of runs that are resumed."""
+"""Event files for TensorBoard, also of runs that are resumed, and on a disk that is full for a while."""
 
 from __future__ import annotations
 
+import io
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,60 @@ import numpy as np
 import expfw
 
 _FLUSH_SECONDS = 1.0  # TensorBoard need not be more up to date
+_MAX_WAITING_BYTES = 16 << 20
+
+
+class EventFile:
+    """One event file. Events wait in memory until `flush` writes them, and longer if they cannot be written.
+
+    Attributes:
+        lost_count: events that were dropped because `_MAX_WAITING_BYTES` were waiting.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file, self.lost_count = path, -1, 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = self._position = 0
+
+    @property
+    def waiting_count(self) -> int:
+        """Events that are not in the file."""
+        return len(self._waiting)
+
+    def append(self, event: bytes) -> None:
+        """Adds a serialized `Event`."""
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        if self._waiting_bytes > _MAX_WAITING_BYTES:
+            self.lost_count += 1
+            return
+        record = io.BytesIO()
+        RecordWriter(record).write(event)
+        self._waiting.append(record.getvalue())
+        self._waiting_bytes += record.tell()
+
+    def flush(self) -> OSError | None:
+        """Writes the waiting events; returns the error if they must wait longer.
+
+        A part that was written is written again at the same position, so TensorBoard reads each event once.
+        """
+        data, written = b"".join(self._waiting), 0
+        try:
+            if self._file < 0:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+            while written < len(data):
+                written += os.pwrite(self._file, data[written:], self._position + written)
+        except OSError as error:
+            return error
+        # One statement, because a signal may raise an exception between two.
+        self._position, self._waiting, self._waiting_bytes = self._position + written, [], 0
+        return None
+
+    def close(self) -> None:
+        """Closes the file; waiting events are lost."""
+        if self._file >= 0:
+            os.close(self._file)
 
 
 class EventFiles:
@@ -26,9 +83,8 @@ class EventFiles:
     def __init__(self, run: expfw.Run) -> None:
         self.root = run.folder / "tensorboard"
         self._run, self._start_step = run, 0 if run.resumed_at is None else run.resumed_at + 1
-        self._writers: dict[str, Any] = {}
-        self._flushed_at = time.monotonic()
-        self._is_usable = True
+        self._files: dict[str, EventFile] = {}
+        self._flushed_at, self._is_waiting = time.monotonic(), False
 
     def write_histograms(self, folder: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a histogram of each array, by tag."""
@@ -63,46 +119,44 @@ class EventFiles:
 
     def write_event(self, folder: str, step: int, **content: Any) -> None:
         """Writes an event; `content` is a field of the message `Event`."""
-        import tensorflow as tf
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        def write() -> None:
-            events: list[dict[str, Any]] = [{"step": step, **content}]
-            if folder not in self._writers:
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
-                path = self.root / folder / f"events.out.tfevents.{time.time_ns()}.v2"
-                self._writers[folder] = tf.io.TFRecordWriter(str(path))
-                session_start = SessionLog(status=SessionLog.START)
-                begin = {"step": self._start_step, "session_log": session_start}
-                events = [{"file_version": "brain.Event:2"}, begin, *events]
-            for event in events:
-                self._writers[folder].write(Event(wall_time=time.time(), **event).SerializeToString())
-
-        self._disable_on_error(write)
+        events: list[dict[str, Any]] = [{"step": step, **content}]
+        if folder not in self._files:
+            self._files[folder] = EventFile(self.root / folder / f"events.out.tfevents.{time.time_ns()}.v2")
+            begin = {"step": self._start_step, "session_log": SessionLog(status=SessionLog.START)}
+            events = [{"file_version": "brain.Event:2"}, begin, *events]
+        for event in events:
+            self._files[folder].append(Event(wall_time=time.time(), **event).SerializeToString())
 
     def flush(self, min_seconds: float = _FLUSH_SECONDS) -> None:
-        """Writes the events in memory to the files, unless the last flush was less than `min_seconds` seconds ago."""
+        """Writes the waiting events to the files, unless the last flush was less than `min_seconds` seconds ago.
+
+        While the files cannot be written, the events stay in memory, and checkpoints continue.
+        """
         if time.monotonic() - self._flushed_at >= min_seconds:
-            self._disable_on_error(lambda: [writer.flush() for writer in self._writers.values()])
-            self._flushed_at = time.monotonic()
+            error = self._flush_files()
+            if error is not None and not self._is_waiting:
+                self._run.warn(
+                    f"cannot write TensorBoard files to {self.root}: {error.strerror}; the run continues and keeps "
+                    "up to {_MAX_WAITING_BYTES >> 20} MiB of events per file in memory; free some space on that disk"
+                )
+            self._is_waiting, self._flushed_at = error is not None, time.monotonic()
+
+    def _flush_files(self) -> OSError | None:
+        """Writes all files; returns the last error."""
+        errors = [error for file in self._files.values() if (error := file.flush()) is not None]
+        return errors[-1] if errors else None
 
     def close(self) -> None:
-        """Closes all files."""
-        self._disable_on_error(lambda: [writer.close() for writer in self._writers.values()])
-        self._writers = {}
-
-    def _disable_on_error(self, action: Callable[[], Any]) -> None:
-        """Calls `action`; after a disk error, no more events are written, but checkpoints continue."""
-        import tensorflow as tf
-
-        if not self._is_usable:
-            return
-        try:
-            action()
-        except (tf.errors.OpError, OSError) as error:
-            self._is_usable = False
-            reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
+        """Writes and closes all files; warns if events are lost."""
+        error, files = self._flush_files(), self._files.values()
+        if lost := sum(file.lost_count + file.waiting_count for file in files):
+            reason = f": {error.strerror}" if error is not None else ", the disk was full for too long"
             self._run.warn(
-                f"cannot write TensorBoard files to {self.root}: {reason}; the run continues without them, and its "
-                "journal contains every metric"
+                f"{lost} events are missing in the TensorBoard files in {self.root}{reason}; the journal contains "
+                "every metric"
             )
+        for file in files:
+            file.close()
+        self._files = {}

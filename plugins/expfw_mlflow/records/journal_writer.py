@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import posixpath
 import re
@@ -24,18 +23,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("expfw.mlflow")
 _MAX_PARAM_LENGTH, _MAX_RUN_NAME_LENGTH, _MAX_METRIC_NAME_LENGTH = 6000, 250, 240
+_STATE_TYPES: dict[str, type] = {
+    "run_id": str,
+    "trial": int,
+    "objective": dict,
+    "names": dict,
+    "last": dict,
+    "models": dict,
+    "resumed": int,
+    "rejected": str,
+}
 _MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 _MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
 
 
-def read_delivery_state(folder: Path, tracker: str) -> dict[str, Any]:
-    """Returns the tracker's state for the journal in `folder`, such as MLflow's `run_id`; empty before a delivery."""
-    path = folder / "tracking" / f"{tracker}.json"
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text())
-    state: dict[str, Any] = content["state"]
-    return state
+def has_valid_types(state: Mapping[str, Any]) -> bool:
+    """Returns whether the values of a saved state have the types that `JournalWriter` writes."""
+    return all(isinstance(value, _STATE_TYPES.get(name, object)) for name, value in state.items())
 
 
 @dataclass
@@ -45,7 +49,7 @@ class JournalWriter:
     Attributes:
         client: connected to the tracking server.
         experiment_id: MLflow's ID of the experiment.
-        tracker: name of the tracker.
+        read_state: returns the saved state for the journal in another folder.
         config: options of the tracker.
         folder: folder of the run or sweep.
         state: the tracker's state for this journal, which is changed.
@@ -53,7 +57,7 @@ class JournalWriter:
 
     client: MlflowClient
     experiment_id: str
-    tracker: str
+    read_state: Callable[[Path], Mapping[str, Any]]
     config: Any
     folder: Path
     state: dict[str, Any]
@@ -138,7 +142,7 @@ class JournalWriter:
         }
         if (sweep_id := record["sweep_id"]) is not None:
             self.state["trial"] = record["trial"]
-            sweep_state = read_delivery_state(Path(record["sweep_folder"]), self.tracker)
+            sweep_state = self.read_state(Path(record["sweep_folder"]))
             parent_id = sweep_state.get("run_id") or self._find_run_id(_make_parent_filter(sweep_id))
             if parent_id is None:  # it is created when the sweep's journal is delivered
                 raise LookupError(f"the parent run of sweep {sweep_id} does not exist yet")
@@ -219,7 +223,7 @@ class JournalWriter:
         trial_folder = self.folder / record["path"]
         if not trial_folder.exists():
             return  # it was deleted in the meantime
-        trial_state = read_delivery_state(trial_folder, self.tracker)
+        trial_state = self.read_state(trial_folder)
         if "ended" not in trial_state:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
         self.client.set_tag(self.state["run_id"], "expfw.best_run", trial_state["run_id"])

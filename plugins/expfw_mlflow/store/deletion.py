@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from expfw_mlflow.store.database import ARTIFACTS_FOLDER, get_sqlite_file, parse_file_address
-from expfw_mlflow.store.uri import limit_retries, translate_store_errors
+from expfw_mlflow.store.uri import disable_retries, translate_store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | Non
     path = get_sqlite_file(uri)
     if path is not None and not path.exists():
         return  # connecting would create it
-    limit_retries()
+    disable_retries()
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a retry is not relevant to the user
     from mlflow import MlflowClient
 

@@ -8,7 +8,7 @@ import shlex
 import socket
 
 from expfw_mlflow.store.database import get_sqlite_file, list_old_addresses, parse_file_address
-from expfw_mlflow.store.uri import hide_url_credentials, translate_store_errors
+from expfw_mlflow.store.uri import disable_retries, hide_url_credentials, translate_store_errors
 
 Finding = tuple[str, bool, str]
 _TIMEOUT_SECONDS, _DEFAULT_PORT = "5", 5000
@@ -32,7 +32,8 @@ def _check_store(uri: str, is_remote: bool) -> Finding:
     address = hide_url_credentials(uri) if path is None else str(path)
     if path is not None and not path.exists():
         return f"the first run creates its store {path}", True, ""
-    os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=_TIMEOUT_SECONDS)
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = _TIMEOUT_SECONDS
+    disable_retries()
     try:
         from mlflow import MlflowClient
 

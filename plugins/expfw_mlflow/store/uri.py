@@ -22,12 +22,13 @@ def hide_url_credentials(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def limit_retries() -> None:
-    """Limits MLflow's HTTP retries, because expfw retries itself; MLflow would wait minutes for a server that is down.
+def disable_retries() -> None:
+    """Disables MLflow's HTTP retries, also if the user has set their number.
 
-    Call it before MLflow is imported.
+    MLflow repeats a request whose answer is lost, also one that creates something. expfw retries itself, and searches
+    before it creates.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from expfw.api.contracts import Tracker
+from expfw.api.delivery_progress import read_progress
 from expfw.api.result import KILLED
 from expfw.cli.runs.clean.selection import Removal
 from expfw.cli.runs.sync import JournalBatch, make_batches, remove_delivered_notes
@@ -31,7 +32,6 @@ from expfw.tracking.ledger import WAITING, Ledger
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, make_damaged_run, read_run
 from expfw.tracking.run_folders import DELETED_PREFIX
 from expfw.tracking.run_index import Workspace
-from expfw.tracking.shipper import delivery
 
 log = logging.getLogger("expfw")
 
@@ -186,8 +186,8 @@ def _delete_in_trackers(batch: JournalBatch, marked: Mapping[str, RecordedRun], 
         result.tracker_names.add(name)
         destination = tracker.destination(runs_dir)
         for run in runs:
-            earlier = delivery.read_progress(run.folder, name).get("destination", destination)
-            if earlier != destination:
+            earlier = read_progress(run.folder, name).destination
+            if earlier not in ("", destination):
                 result.notes.append(f"{run.id} was deleted from {destination}; its earlier copy in {earlier} remains")
 
 

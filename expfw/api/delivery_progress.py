@@ -1,0 +1,51 @@
+"""Progress of the delivery of a journal to a tracker: a file in `tracking/`, next to the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expfw.system import atomic_files
+from expfw.system.json_values import Count, build, encode_json, read_json
+
+
+@dataclass(frozen=True)
+class DeliveryProgress:
+    """What a tracker has received of a journal.
+
+    Attributes:
+        offset: bytes of the journal that are delivered.
+        complete: whether they ended with the end of the run or sweep.
+        destination: destination that has received them.
+        state: the tracker's state for this journal and destination, as JSON values.
+        damage: one line about a file that cannot be read, with the remedy; None if it was read.
+    """
+
+    offset: Count = 0
+    complete: bool = False
+    destination: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    damage: str | None = None
+
+    def write(self, folder: Path, tracker: str) -> None:
+        """Replaces the progress of a tracker atomically."""
+        values = {name: value for name, value in vars(self).items() if name != "damage"}
+        atomic_files.write_text(get_progress_path(folder, tracker), encode_json(values))
+
+
+def get_progress_path(folder: Path, tracker: str) -> Path:
+    """Returns the file with the progress of a tracker, for the journal in `folder`."""
+    return folder / "tracking" / f"{tracker}.json"
+
+
+def read_progress(folder: Path, tracker: str) -> DeliveryProgress:
+    """Reads the progress of a tracker; raises nothing, so that one damaged file affects only its own journal."""
+    path = get_progress_path(folder, tracker)
+    try:
+        return build(DeliveryProgress, read_json(path))
+    except FileNotFoundError:
+        return DeliveryProgress()
+    except (OSError, ValueError):
+        remedy = "delete it, and `expfw runs sync` delivers all records again"
+        return DeliveryProgress(damage=f"{path} is damaged; {remedy}")

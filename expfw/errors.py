@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from expfw.redaction import redact_text
+
 
 class ExpfwError(Exception):
     """An error that a user can cause and fix; printed as one line, without a traceback."""
@@ -57,8 +59,8 @@ class ApiWarning(FutureWarning):
 
 
 def to_one_line(text: str) -> str:
-    """Joins the lines of a text and removes colours."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+    """Joins the lines of a text, removes colours and hides secrets."""
+    return " ".join(redact_text(re.sub(r"\x1b\[[0-9;]*m", "", text)).split())
 
 
 def truncate_text(text: str, max_length: int) -> str:

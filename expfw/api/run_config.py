@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from expfw.api.options import check_bounds, option
 from expfw.errors import ConfigError
+from expfw.redaction import learn_secrets
 
 PRESETS = ("experiment", "debug")
 """Configuration groups that contain only files, not plugins."""
@@ -178,7 +179,8 @@ class Sweep:
 class RunConfig:
     """The configuration of one run, frozen and validated before any framework is imported.
 
-    The section of a plugin contains its options and its name, under the key `plugin`.
+    The section of a plugin contains its options and its name, under the key `plugin`. A process that has a
+    configuration knows its secrets, and hides them in everything that it writes.
 
     Attributes:
         from_environment: text of each interpolation that reads environment variables, by dotted key; recorded instead
@@ -207,6 +209,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.runs_dir:
             raise ValueError("runs_dir is empty; expected a folder")
+        learn_secrets(vars(self))
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Restores a configuration that comes from another process, which knows its secrets."""
+        vars(self).update(state)
+        learn_secrets(state)
 
 
 def to_plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import manager
+from expfw.system.redirection import redact_file
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
@@ -98,6 +99,7 @@ def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool
     except (KeyboardInterrupt, Killed):
         return 0
     finally:
+        redact_file(log)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)

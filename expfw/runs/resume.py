@@ -11,12 +11,13 @@ import yaml
 
 from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import flatten
+from expfw.config.environment_values import find_environment_values
 from expfw.config.freeze import freeze
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
 from expfw.errors import ConfigError, DataError, JournalError, PluginError, did_you_mean, to_one_line
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.entry import PluginEntry
-from expfw.redaction import HIDDEN, find_environment_values
+from expfw.redaction import HIDDEN, redact
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
@@ -207,7 +208,7 @@ def find_differences(current: Mapping[str, Any], recorded: Mapping[str, Any]) ->
 
 def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line for each difference between this identity of the data and the recorded one."""
-    current = flatten(json.loads(json.dumps(identity, default=str)))
+    current = flatten(redact(json.loads(json.dumps(identity, default=str))))
     for line in find_differences(current, flatten(recorded_run.setup["data"])):
         yield f"the data has changed since the run started: {line}"
 

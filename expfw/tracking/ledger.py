@@ -114,7 +114,7 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Writes the state of a trial, atomically and durably."""
         self.folder.mkdir(exist_ok=True)
-        atomic_files.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
+        atomic_files.write_json(self.folder / f"{trial.number:06d}.json", asdict(trial))
 
     def read_trial(self, number: int) -> Trial:
         """Reads one trial; with its current folder, if the runs folder was moved."""

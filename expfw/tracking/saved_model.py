@@ -64,7 +64,7 @@ def save_model(
         "arrays": dict(state.names),
         "files": [str(copy) for copy in copies],
     }
-    (unfinished / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+    atomic_files.write_json(unfinished / _DESCRIPTION, content, is_atomic=False, indent=2)
     raw_example = map_parts(
         lambda x, scaling: _round(scaling.inverse(x)).tolist(), data.train.take(slice(1)).x, preprocessing
     )

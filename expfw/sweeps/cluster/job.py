@@ -87,7 +87,7 @@ class JobFiles:
 
     def write_end(self, end: JobEnd) -> None:
         """Marks the trial as ended."""
-        atomic_files.write_text(self.ended_mark, json.dumps(vars(end)))
+        atomic_files.write_json(self.ended_mark, vars(end))
 
     def read_end(self) -> JobEnd:
         """Reads how the trial has ended."""

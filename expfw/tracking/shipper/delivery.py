@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from expfw.api.contracts import Tracker
 from expfw.errors import JournalError, to_one_line
+from expfw.redaction import redact_text
 from expfw.system import atomic_files, process_lock
 from expfw.system.formatting import pluralize
 from expfw.tracking import journal
@@ -78,7 +80,7 @@ class Delivery:
             self._progress_path.parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
             progress = read_progress(self.folder, self._progress_path.stem)
-            if progress.get("destination") == self._destination and not self._from_beginning:
+            if is_same_destination(progress.get("destination", ""), self._destination) and not self._from_beginning:
                 with open(self.journal_path, "rb") as file:
                     self.offset = journal.find_line_start(file.fileno(), progress["offset"])
                 self.state = progress["state"]
@@ -99,7 +101,7 @@ class Delivery:
         if records:
             self.tracker.ship(self.folder, self.state, records)
             progress = {"offset": next_offset, "complete": has_ended, "destination": self._destination}
-            atomic_files.write_text(self._progress_path, json.dumps({**progress, "state": self.state}))
+            atomic_files.write_json(self._progress_path, {**progress, "state": self.state})
             self.offset = next_offset  # after saving: if that fails, the records are delivered again
         if has_ended:
             self.is_complete = True
@@ -122,7 +124,7 @@ class TrackerWorker:
             return False
         if not self.is_open:
             try:
-                self.destination = self.tracker.destination(self.runs_dir)
+                self.destination = redact_text(self.tracker.destination(self.runs_dir))
                 self.tracker.open(self.runs_dir)
             except (Exception, SystemExit) as error:  # a tracker must not end this process
                 self.backoff.record_failure(f"tracker {self.name}", error)
@@ -207,4 +209,9 @@ def describe_progress(folder: Path) -> dict[str, str]:
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Returns whether the destination has the whole journal."""
     has_whole_journal = describe_progress(folder).get(name) == COMPLETE
-    return has_whole_journal and bool(read_progress(folder, name)["destination"] == destination)
+    return has_whole_journal and is_same_destination(read_progress(folder, name)["destination"], destination)
+
+
+def is_same_destination(recorded: str, destination: str) -> bool:
+    """Whether both are the same destination; earlier versions recorded `sqlite:///x` with fewer slashes."""
+    return re.sub("/+", "/", recorded) == re.sub("/+", "/", destination)

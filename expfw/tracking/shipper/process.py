@@ -30,6 +30,7 @@ from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.system import atomic_files
 from expfw.system.garbage_collection import import_modules
+from expfw.system.redirection import redact_output
 from expfw.tracking.run_folders import format_runs_dir_option
 from expfw.tracking.shipper.delivery import TrackerWorker
 
@@ -76,7 +77,7 @@ def running_shipper(
     log_path = delivery_folder / LOG_FILE
     try:
         delivery_folder.mkdir(parents=True)
-        log_path.touch(mode=0o600)  # errors may quote an address with a password
+        log_path.touch(mode=0o600)  # libraries may write an address with a password
         with open(log_path, "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(delivery_folder)],  # -P: not from this folder
@@ -157,6 +158,7 @@ def deliver_all(
 def main(delivery_folder: Path) -> int:
     """Runs the shipper process; returns its exit code."""
     gc.set_threshold(100_000, 50, 100)
+    redact_output()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command_pipe:
         config_values, files, from_beginning, (share, nice) = json.loads(command_pipe.readline())

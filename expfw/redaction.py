@@ -1,8 +1,8 @@
 """Redaction: decides what is secret, and hides it.
 
-Everything that leaves the process goes through a few functions (files, journals, output, JSON, errors), and each of them
-calls `redact` or `redact_text`. A secret is recognized by its place: a key such as `password`, an address, a header. The
-process also remembers the secrets in its options (`learn_secrets`) and hides these texts everywhere.
+Everything that leaves the process goes through a few functions (files, journals, output, JSON, errors), and each of
+them calls `redact` or `redact_text`. A secret is recognized by its place: a key such as `password`, an address, a
+header. The process also remembers the secrets in its options (`learn_secrets`) and hides these texts everywhere.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class Journal:
     """Writes records; flushed records survive if the process is killed.
 
     Each record gets `kind` and `time` (seconds since 1970; never less than in the previous record, even if the clock
-    goes back). Secrets are hidden in all records. Records are passed to the operating system in batches; `flush` does it
-    immediately. The journal never waits for a tracker.
+    goes back). Secrets are hidden in all records. Records are passed to the operating system in batches; `flush` does
+    it immediately. The journal never waits for a tracker.
 
     An existing journal is continued; the incomplete last line of a killed process is removed. On a full disk the
     records stay in memory and the run continues; `write_error` is then the error of the last write, otherwise None.

@@ -132,7 +132,9 @@ def test_a_preview_shows_no_secret(command, arguments):
     assert "<hidden>" in done.out
 
 
-@pytest.mark.parametrize("override", ["callback.courier.api_key=[canary", "callback.courier.pin_password={zq7", "model.pin_password=zq7"])
+@pytest.mark.parametrize(
+    "override", ["callback.courier.api_key=[canary", "callback.courier.pin_password={zq7", "model.pin_password=zq7"]
+)
 def test_an_error_shows_no_secret(command, override):
     done = command("run", *OPTIONS, override)
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -62,7 +62,9 @@ def test_other_texts_stay_unchanged(text):
     assert redact_text(text) == text
 
 
-@pytest.mark.parametrize("override", ["tracker.mlflow.uri=http://me:abc@h", "a.dsn=host=h password=abc", "+a.b={token:x}"])
+@pytest.mark.parametrize(
+    "override", ["tracker.mlflow.uri=http://me:abc@h", "a.dsn=host=h password=abc", "+a.b={token:x}"]
+)
 def test_secrets_in_overrides_are_hidden_by_their_place(override):
     (redacted,) = redact_overrides([override])
     assert HIDDEN in redacted
@@ -71,9 +73,14 @@ def test_secrets_in_overrides_are_hidden_by_their_place(override):
 
 
 def test_a_known_secret_is_hidden_in_any_form():
-    secret = "it's \"so\" secret/+ \u00fc"
+    secret = 'it\'s "so" secret/+ \u00fc'
     learn_secrets({"callback": {"courier": {"password": secret, "address": "https://me:letm%21in@host"}}})
-    for text in (f"no {secret}!", f"{[secret]}", f"https://h/{secret}", "https://h/it%27s%20%22so%22%20secret%2F%2B%20%C3%BC"):
+    for text in (
+        f"no {secret}!",
+        f"{[secret]}",
+        f"https://h/{secret}",
+        "https://h/it%27s%20%22so%22%20secret%2F%2B%20%C3%BC",
+    ):
         assert "so" not in redact_text(text).replace("also", "")
     assert redact_text("letm!in letm%21in") == f"{HIDDEN} {HIDDEN}"
     learn_secrets({"private_key": "-----BEGIN-----\nMIIEabcdefghijklmnop\n-----END-----"})
@@ -101,7 +108,10 @@ def test_a_common_secret_does_not_hide_other_words(workdir):
         journal.write("message", step=1, text="pin=123456")
     records = read_records(workdir / "journal.jsonl")[0]
     assert (records[0]["step"], records[1]["text"]) == (123456, f"pin={HIDDEN}")
-    assert json.loads(format_json({"steps": 123456, "text": "pin 123456"})) == {"steps": 123456, "text": f"pin {HIDDEN}"}
+    assert json.loads(format_json({"steps": 123456, "text": "pin 123456"})) == {
+        "steps": 123456,
+        "text": f"pin {HIDDEN}",
+    }
 
 
 def test_every_way_out_hides_known_secrets(workdir, capsys):
@@ -124,7 +134,8 @@ def test_the_text_of_a_configuration_is_hidden_whole():
 
 def test_another_process_learns_the_secrets_of_a_configuration():
     data = pickle.dumps(compose(["+tags.api_key=hunter2-horse"]))
-    code = f"import pickle; from expfw.redaction import redact_text; pickle.loads({data!r}); print(redact_text('hunter2-horse'))"
+    code = "import pickle; from expfw.redaction import redact_text; "
+    code += f"pickle.loads({data!r}); print(redact_text('hunter2-horse'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == HIDDEN
 

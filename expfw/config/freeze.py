@@ -14,7 +14,7 @@ from expfw.config.environment_values import mask_values
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
-from expfw.redaction import redact_options
+from expfw.redaction import redact, redact_options
 
 KEYS_NOT_IN_FINGERPRINT = (
     *("name", "tags", "runs_dir", "cache_gib", "quiet", "notice"),
@@ -63,7 +63,7 @@ def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) ->
 
 def redact_config(config: RunConfig) -> dict[str, Any]:
     """Returns a configuration for files: secrets are hidden, environment variables appear by name, not by value."""
-    values: dict[str, Any] = mask_values(redact_options(to_plain(config)), config.from_environment)
+    values: dict[str, Any] = redact(mask_values(redact_options(to_plain(config)), config.from_environment))
     del values["from_environment"]
     return values
 

@@ -102,9 +102,11 @@ _known = _KnownSecrets()
 
 
 def learn_secrets(values: Mapping[str, Any]) -> None:
-    """Remembers the secrets in options or environment variables: from now on, they are hidden in all texts."""
-    names, paths = set(_find_names(values)), {os.path.abspath(str(values["runs_dir"]))} if "runs_dir" in values else ()
-    _known.add(find_secrets(values), names, paths)
+    """Remembers the secrets in the options of a run: from now on, they are hidden in all texts.
+
+    Not for recorded options: their secrets are hidden already, and a record is not trusted.
+    """
+    _known.add(find_secrets(values), _find_names(values), [str(values.get("runs_dir", ""))])
 
 
 def learn_environment() -> None:

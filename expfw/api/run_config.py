@@ -179,8 +179,7 @@ class Sweep:
 class RunConfig:
     """The configuration of one run, frozen and validated before any framework is imported.
 
-    The section of a plugin contains its options and its name, under the key `plugin`. A process that has a
-    configuration knows its secrets, and hides them in everything that it writes.
+    The section of a plugin contains its options and its name, under the key `plugin`.
 
     Attributes:
         from_environment: text of each interpolation that reads environment variables, by dotted key; recorded instead
@@ -209,10 +208,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.runs_dir:
             raise ValueError("runs_dir is empty; expected a folder")
-        learn_secrets(vars(self))
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Restores a configuration that comes from another process, which knows its secrets."""
+        """Restores the configuration of another process; this process then knows its secrets, too."""
         vars(self).update(state)
         learn_secrets(state)
 

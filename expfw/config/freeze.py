@@ -14,7 +14,7 @@ from expfw.config.environment_values import mask_values
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
-from expfw.redaction import redact, redact_options
+from expfw.redaction import learn_secrets, redact, redact_options
 
 KEYS_NOT_IN_FINGERPRINT = (
     *("name", "tags", "runs_dir", "cache_gib", "quiet", "notice"),
@@ -25,7 +25,7 @@ KEYS_NOT_IN_FINGERPRINT = (
 def freeze(
     values: Mapping[str, Any], catalogue: Catalogue, from_environment: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """Checks the values of a composed configuration and freezes them.
+    """Checks the values of a composed configuration and freezes them; from then on, its secrets are hidden.
 
     Args:
         values: plain, resolved values.
@@ -44,7 +44,9 @@ def freeze(
             nodes[kind] = {name: _check_node(kind, name, options, catalogue) for name, options in node.items()}
         else:
             nodes[kind] = _check_node(kind, None, node, catalogue)
-    return dataclasses.replace(config, **nodes, from_environment=dict(from_environment or {}))
+    config = dataclasses.replace(config, **nodes, from_environment=dict(from_environment or {}))
+    learn_secrets(vars(config))
+    return config
 
 
 def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:

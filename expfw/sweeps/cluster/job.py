@@ -20,6 +20,7 @@ from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
 from expfw.errors import ExpfwError, JournalError, to_one_line
 from expfw.plugins import disabling
+from expfw.redaction import learn_secrets
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
@@ -83,6 +84,7 @@ class JobFiles:
         if (point := fields["resume_point"]) is not None:
             fields["resume_point"] = ResumePoint(**{**point, "folder": Path(point["folder"])})
         request = Request(**{**fields, "config": build_config(fields["config"])})
+        learn_secrets(vars(request.config))
         return request, Path(values["directory"]), values["environment"]
 
     def write_end(self, end: JobEnd) -> None:

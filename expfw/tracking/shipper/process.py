@@ -28,6 +28,7 @@ from expfw.config.freeze import build_config
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
+from expfw.redaction import learn_secrets
 from expfw.system import atomic_files
 from expfw.system.garbage_collection import import_modules
 from expfw.system.redirection import redact_output
@@ -164,6 +165,7 @@ def main(delivery_folder: Path) -> int:
         config_values, files, from_beginning, (share, nice) = json.loads(command_pipe.readline())
         os.nice(nice)
         config = build_config(config_values)
+        learn_secrets(vars(config))
         trackers = make_plugins(config, get_catalogue(tuple(files)), kinds=("tracker",))
         runs_dir = Path(config.runs_dir).absolute()
         workers = [TrackerWorker(t.name, t, runs_dir, from_beginning) for t in trackers if isinstance(t, Tracker)]

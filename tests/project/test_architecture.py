@@ -64,6 +64,6 @@ def test_files_are_written_by_functions_that_hide_secrets():
         *("api/checkpoints.py", "api/data_files.py", "tracking/saved_model.py"),  # checksums, shapes, a sample
         *("runs/inference/predictions.py", "sweeps/plan/measurement.py"),  # numbers
         *("system/process_lock.py", "tracking/shipper/process.py"),  # a process, a path
-        *("plugins/importing.py", "plugins/scaffold/new.py"),  # a stream, templates
+        *("plugins/importing.py", "plugins/scaffold/new.py", "testing/small_data.py"),  # a stream, templates, test data
     }
     assert others == without_options | {"sweeps/cluster/job.py"}  # the request of a trial, readable only by the owner

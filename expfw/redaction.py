@@ -140,10 +140,10 @@ def find_secrets(values: Any, is_secret: bool = False) -> Iterator[str]:
     elif isinstance(values, (list, tuple)):
         for value in values:
             yield from find_secrets(value, is_secret)
-    elif is_secret and isinstance(values, (str, int, float)):
+    if is_secret and isinstance(values, (str, int, float)):
         texts = [str(values), *(line for line in str(values).splitlines() if len(line) >= _MIN_TOKEN_LENGTH)]
         yield from (text for text in dict.fromkeys(texts) if len(text) >= _MIN_LENGTH and not _is_reference(text))
-    elif isinstance(values, str):
+    if isinstance(values, str):
         for match in (match for pattern in (*_PATTERNS, _CONNECTION) for match in pattern.finditer(values)):
             user, colon, password = match["secret"].partition(":")
             if match[1] == "://":  # a user name alone is no secret

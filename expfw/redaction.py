@@ -95,7 +95,8 @@ def _compile_secret(text: str) -> re.Pattern[str]:
     is_common = (text.isalpha() and len(text) <= _MAX_WORD_LENGTH) or (
         text.isdigit() and len(text) <= _MAX_NUMBER_LENGTH
     )
-    return re.compile(rf"(?<![^\W_]){text}(?![^\W_])" if is_common else re.escape(text))
+    whole_word = rf"(?<![^\W_])(?<!\d\.){text}(?!\.\d|[^\W_])"
+    return re.compile(whole_word if is_common else re.escape(text))
 
 
 _known = _KnownSecrets()

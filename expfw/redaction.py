@@ -189,11 +189,10 @@ def may_contain_secret(json_text: str) -> bool:
 
 def redact_text(text: str) -> str:
     """Replaces secrets in a text by `<hidden>`."""
-    text = _known.hide(text)
-    if _has_place(text):
+    if _has_place(text):  # before known secrets, which may be parts of an address
         for pattern in _PATTERNS:
             text = pattern.sub(_hide_match, text)
-    return text
+    return _known.hide(text)
 
 
 def redact(value: Any) -> Any:

@@ -146,7 +146,7 @@ def test_nested_secrets_are_hidden():
     assert list(find_secrets(nested)) == ["long enough", "abcdefgh"]
     assert redact_options(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
     override = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
-    hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': {HIDDEN}}}],user:me}},x]"
+    hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': '{HIDDEN}'}}],user:me}},x]"
     assert redact_overrides([override]) == [hidden]
     assert mask_values({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
         "l": [{"a": "${oc.env:X}"}, ["Y"]]

@@ -80,7 +80,8 @@ class Delivery:
             self._progress_path.parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
             progress = read_progress(self.folder, self._progress_path.stem)
-            if is_same_destination(progress.get("destination", ""), self._destination) and not self._from_beginning:
+            is_known = "destination" in progress and is_same_destination(progress["destination"], self._destination)
+            if is_known and not self._from_beginning:
                 with open(self.journal_path, "rb") as file:
                     self.offset = journal.find_line_start(file.fileno(), progress["offset"])
                 self.state = progress["state"]

@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from expfw.redaction import redact_text
+
 _MAX_LENGTH = 1000
 """Characters of an error: a message may quote a value of any length."""
 
@@ -66,8 +68,8 @@ class ApiWarning(FutureWarning):
 
 
 def to_one_line(text: str) -> str:
-    """Joins the lines of a text and removes colours."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+    """Joins the lines of a text, removes colours and hides secrets."""
+    return " ".join(redact_text(re.sub(r"\x1b\[[0-9;]*m", "", text)).split())
 
 
 def to_error_text(text: str) -> str:

@@ -32,6 +32,7 @@ from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import formatting
 from expfw.system.process_exit import describe_exit
+from expfw.system.redirection import redact_output, redacted_output
 from expfw.system.signals import Killed
 from expfw.tracking import run_folders
 from expfw.tracking.shipper.process import running_shipper
@@ -172,6 +173,7 @@ def _run_in_new_process(request: Request) -> Result:
 
 def _send_result(request: Request, sender: Connection) -> None:
     """Executes a run and sends its result or its exception, in a form that the other process can read."""
+    redact_output()
     try:
         sender.send(run_with_live_view(prepare_request(request)))
     except ExpfwError as error:
@@ -190,7 +192,7 @@ def run_with_live_view(prepared: PreparedRun) -> Result:
     live_view = RunLiveView()
     if config.notice is not None and not config.quiet:
         make_console(stderr=True).print(config.notice)
-    with running_shipper(config, prepared.request.files) as notes_folder:
+    with redacted_output(), running_shipper(config, prepared.request.files) as notes_folder:
         with nullcontext() if config.quiet else live_view.show():
             observers = () if config.quiet else (live_view,)
             result = execute(prepared.change_request(delivery_folder=notes_folder), observers)
@@ -219,7 +221,7 @@ def sweep_with_live_view(
     from expfw.sweeps import one_sweep
 
     live_view = SweepLiveView(show_failures)
-    with live_view.show():
+    with redacted_output(), live_view.show():
         result = one_sweep.run_sweep(composition, [live_view], resume_options)
     if result.config.quiet:
         return result

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.system import atomic_files
-from expfw.system.json_values import Count, build, encode_json, read_json
+from expfw.system.json_values import Count, build, read_json
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DeliveryProgress:
     def write(self, folder: Path, tracker: str) -> None:
         """Replaces the progress of a tracker atomically."""
         values = {name: value for name, value in vars(self).items() if name != "damage"}
-        atomic_files.write_text(get_progress_path(folder, tracker), encode_json(values))
+        atomic_files.write_json(get_progress_path(folder, tracker), values)
 
 
 def get_progress_path(folder: Path, tracker: str) -> Path:

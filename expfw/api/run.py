@@ -16,7 +16,7 @@ from expfw.api.checkpoints import Snapshot
 from expfw.api.result import FINISHED, PRUNED, Point, Result
 from expfw.api.run_config import Objective, RunConfig
 from expfw.api.run_stages import Stages
-from expfw.redaction import find_secrets, hide_secrets
+from expfw.redaction import redact_text
 from expfw.system.signals import Killed
 
 log = logging.getLogger("expfw")
@@ -146,7 +146,7 @@ class Run:
 
     def warn(self, text: str) -> None:
         """Prints and records a one-line warning."""
-        text = hide_secrets(text, find_secrets(vars(self.config)))  # errors may quote secrets
+        text = redact_text(text)  # errors may quote secrets
         log.warning(text)
         print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from expfw.api.options import check_bounds, option
 from expfw.errors import ConfigError
+from expfw.redaction import learn_secrets
 
 PRESETS = ("experiment", "debug")
 """Configuration groups that contain only files, not plugins."""
@@ -207,6 +208,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.runs_dir:
             raise ValueError("runs_dir is empty; expected a folder")
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Restores the configuration of another process; this process then knows its secrets, too."""
+        vars(self).update(state)
+        learn_secrets(state)
 
 
 def to_plain(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import click
 
 from expfw.cli.completion.candidates import complete_overrides
 from expfw.errors import ConfigError
+from expfw.redaction import redact_yaml
 
 _INFO_KINDS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _PARAMETERS = (
@@ -61,12 +64,14 @@ class HydraCommand(click.Command):
             return super().invoke(ctx)
         if ctx.params["as_json"]:
             raise ConfigError("--json cannot be combined with --cfg or --info, which print text; omit --json")
-        with one_line_errors(overrides, ctx.obj):
+        output = io.StringIO()
+        with one_line_errors(overrides, ctx.obj), contextlib.redirect_stdout(output):
             if cfg is None:
                 make_hydra(ctx.obj, folder).show_info(info, name, quote_overrides(overrides))
             else:
                 composition.compose()  # raises an error if it cannot run
                 make_hydra(ctx.obj, folder).show_cfg(name, quote_overrides(overrides), cfg, None, resolve)
+        print(redact_yaml(output.getvalue()))
         return None
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

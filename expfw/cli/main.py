@@ -20,7 +20,8 @@ from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
 from expfw.errors import ExpfwError, PluginError, TrustError, to_error_text
-from expfw.redaction import redact_overrides
+from expfw.redaction import learn_overrides, redact_overrides
+from expfw.system.redirection import redact_output, redacted_output
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.system.temporary_folders import use_process_folder
 from expfw.version import __version__
@@ -166,7 +167,8 @@ def completion(shell: str) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Runs a command, by default that of this process, and returns its exit code; prints a user's error as one line."""
-    with raise_on_signals() as received_signal:
+    learn_overrides(sys.argv if arguments is None else arguments)
+    with redacted_output(), raise_on_signals() as received_signal:
         try:
             main.main(arguments, prog_name="expfw", complete_var=VARIABLE, standalone_mode=False)
         except BaseException as error:
@@ -215,6 +217,7 @@ def entry() -> None:
         sys.stderr = io.StringIO()
     else:
         use_process_folder()
+    redact_output()  # also for a traceback at the end of the process
     code = run_command()
     ignore_signals()  # a late Ctrl-C does not change the exit code
     gc.freeze()  # no garbage collection at the end of the process

@@ -20,6 +20,7 @@ from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import manager
+from expfw.system.redirection import redact_file
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.system.subprocess_call import run_command, start_call
 from expfw.tracking import ranking, run_folders, run_index
@@ -104,6 +105,8 @@ def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool
                 os.killpg(call.process.pid, signal.SIGTERM)
                 call.process.wait(5)
             return 0
+        finally:
+            redact_file(log)
 
 
 def _is_answering(url: str) -> bool:

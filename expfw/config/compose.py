@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from expfw.api.run_config import PRESETS, RunConfig
 from expfw.config.compose_cache import Composer
+from expfw.config.environment_values import find_environment_values
 from expfw.config.error_messages import INVALID_RECIPE, one_line_errors, suggest_key
 from expfw.config.freeze import freeze
 from expfw.config.interpolations import check_interpolations
@@ -24,7 +25,6 @@ from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, UnknownOptionError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
-from expfw.redaction import find_environment_values
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 from expfw.api import option_schema
 from expfw.api.run_config import RunConfig, to_plain
+from expfw.config.environment_values import mask_values
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
-from expfw.redaction import mask_values, redact
+from expfw.redaction import learn_secrets, redact, redact_options
 
 KEYS_NOT_IN_FINGERPRINT = (
     *("name", "tags", "runs_dir", "cache_gib", "quiet", "notice"),
@@ -24,7 +25,7 @@ KEYS_NOT_IN_FINGERPRINT = (
 def freeze(
     values: Mapping[str, Any], catalogue: Catalogue, from_environment: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """Checks the values of a composed configuration and freezes them.
+    """Checks the values of a composed configuration and freezes them; from then on, its secrets are hidden.
 
     Args:
         values: plain, resolved values.
@@ -43,7 +44,9 @@ def freeze(
             nodes[kind] = {name: _check_node(kind, name, options, catalogue) for name, options in node.items()}
         else:
             nodes[kind] = _check_node(kind, None, node, catalogue)
-    return dataclasses.replace(config, **nodes, from_environment=dict(from_environment or {}))
+    config = dataclasses.replace(config, **nodes, from_environment=dict(from_environment or {}))
+    learn_secrets(vars(config))
+    return config
 
 
 def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) ->
 
 def redact_config(config: RunConfig) -> dict[str, Any]:
     """Returns a configuration for files: secrets are hidden, environment variables appear by name, not by value."""
-    values: dict[str, Any] = mask_values(redact(to_plain(config)), config.from_environment)
+    values: dict[str, Any] = redact(mask_values(redact_options(to_plain(config)), config.from_environment))
     del values["from_environment"]
     return values
 

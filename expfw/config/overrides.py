@@ -9,6 +9,7 @@ from typing import Any
 
 from expfw.errors import ConfigError
 from expfw.plugins.kinds import MULTIPLE_KINDS
+from expfw.redaction import learn_overrides
 
 Overrides = Sequence[str] | Mapping[str, Any]
 """Overrides as on the command line, `["model=cnn", "train.epochs=3"]`, or values by key, `{"train.epochs": 3}`."""
@@ -38,10 +39,11 @@ def format_overrides(overrides: Overrides, is_sweep: bool = False) -> list[str]:
             f"overrides are {overrides!r}; expected a list, ['model=cnn', 'train.epochs=3'], or a dictionary, "
             "{'model': 'cnn', 'train.epochs': 3}"
         )
-    if not isinstance(overrides, Mapping):
-        return list(overrides)
     format_one = _format_swept_value if is_sweep else format_value
-    return [f"{key}={format_one(key, value)}" for key, value in overrides.items()]
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={format_one(key, value)}" for key, value in overrides.items()]
+    learn_overrides(overrides)
+    return list(overrides)
 
 
 def format_override(key: str, value: Any) -> str:

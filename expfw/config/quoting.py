@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from expfw.config.overrides import quote_text
 from expfw.errors import ConfigError, did_you_mean, to_one_line, truncate_text
+from expfw.redaction import redact_overrides
 
 _FUNCTION_CALLS = (
     *("choice(1,2)", "range(1,10,2)", "interval(0.1,1)", "tag(log,interval(1e-4,1e-1))", "int(interval(4,64))"),
@@ -83,6 +84,8 @@ def explain_parse_error(override: str, error: Exception) -> str:
     if not equals:
         return f"{override} has no value; expected KEY=VALUE"
     quotes = f"text with brackets or commas needs two pairs of quotes: {quote_for_shell(key, value)}"
+    if redact_overrides([override]) != [override]:  # the parser quotes parts of the value
+        return f"{key}=... cannot be parsed; text with brackets, commas or quotes needs {key}=\"'...'\""
     if "LexerNoViableAlt" in str(error):
         reason = quotes
         if invalid := re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key):

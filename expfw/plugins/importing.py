@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from expfw.errors import PluginError, to_one_line, truncate_text
 from expfw.system.input_files import MAX_BYTES
-from expfw.system.redirection import redirect_fd
+from expfw.system.redirection import redact_stream, redirect_fd
 
 T = TypeVar("T")
 log = logging.getLogger("expfw")
@@ -47,7 +47,7 @@ def _log_output(label: str) -> Iterator[None]:
     """Captures the output of this process, also of native libraries and other programs, and logs it as one line."""
     with _output_lock, tempfile.TemporaryFile() as file:
         # A logger that the plugin creates may keep this stream: afterwards, it writes to stderr.
-        stream = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        stream = redact_stream(open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
         try:
             descriptors = redirect_fd(1, file.fileno()), redirect_fd(2, file.fileno())
             with descriptors[0], descriptors[1], redirect_stdout(stream), redirect_stderr(stream):

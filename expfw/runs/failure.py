@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import resource
 import shutil
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from expfw.api.run import Run
 from expfw.errors import RunsFolderError, TrainingError
-from expfw.redaction import find_secrets, hide_secrets
+from expfw.system import atomic_files
 from expfw.tracking import run_folders
 
 FOLDER = "failure"
@@ -25,18 +24,19 @@ def write_bundle(run: Run, error: BaseException) -> Path:
     """Writes `failure/` to the run folder: traceback, step, memory, configuration, environment, end of the log."""
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    secret_texts = list(find_secrets(vars(run.config)))  # an error may quote them
-    (folder / "traceback.txt").write_text(hide_secrets("".join(traceback.format_exception(error)), secret_texts))
-    message = hide_secrets(f"{type(error).__name__}: {error}", secret_texts)
-    summary = {"error": message, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
-    (folder / "summary.json").write_text(json.dumps(summary | {"most_memory_mib": get_peak_memory_mib()}, indent=2))
+    text = "".join(traceback.format_exception(error))
+    atomic_files.write_text(folder / "traceback.txt", text, is_atomic=False)
+    summary = {"error": f"{type(error).__name__}: {error}", "step": run.step, "epoch": run.epoch}
+    summary |= {"metrics": run.metrics, "most_memory_mib": get_peak_memory_mib()}
+    atomic_files.write_json(folder / "summary.json", summary, is_atomic=False, indent=2)
     for name in (run_folders.CONFIG_FILE, run_folders.ENVIRONMENT_FILE):
         if (run.folder / name).exists():
             shutil.copy(run.folder / name, folder / name)
     log = run.folder / run_folders.LOG_FILE
     if log.exists():
         with open(log, errors="replace") as log_file:
-            (folder / "end_of_log.txt").write_text(hide_secrets("".join(deque(log_file, _LOG_LINES)), secret_texts))
+            text = "".join(deque(log_file, _LOG_LINES))
+        atomic_files.write_text(folder / "end_of_log.txt", text, is_atomic=False)
     return folder
 
 

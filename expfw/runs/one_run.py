@@ -20,7 +20,7 @@ from expfw.api.run import Run
 from expfw.config.freeze import redact_config
 from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, list_choices, to_error_text
 from expfw.plugins.manager import list_preload_modules, make_manager
-from expfw.redaction import find_secrets, redact_overrides
+from expfw.redaction import redact_overrides
 from expfw.runs import failure, restore
 from expfw.runs.hooks import RunHooks
 from expfw.runs.request import PreparedRun, Request, prepare_request
@@ -51,12 +51,11 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     plugins = [*prepared.plugins.instances, *observers]
     plugin_manager = make_manager(plugins, report=lambda line: run.warn(line))
     folder = request.make_folder() if resume_point is None else resume_point.folder
-    secret_texts = list(find_secrets(vars(config)))
     name = redact_config(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
     with (
         raise_on_signals() as received_signal,
         process_lock.lock_folder(folder),
-        Journal(folder / journal.NAME, secret_texts) as run_journal,
+        Journal(folder / journal.NAME) as run_journal,
     ):
         # A resumed run records nothing until it is certain that it can continue.
         write = run_journal.write if resume_point is None else journal.discard_record
@@ -75,7 +74,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
                 raise
         result = run.result(FAILED, "ended before training started")
         try:
-            with redirection.redirect_noise(folder / LOG_FILE, secret_texts):
+            with redirection.redirect_noise(folder / LOG_FILE):
                 if resume_point is not None:
                     replay = restore.restore_run(resume_point, run, run_journal)
                 result = _train(prepared, run, plugins, received_signal, run_journal, replay)
@@ -96,7 +95,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         finally:
             ignore_signals()
             log_is_writable = os.access(folder / LOG_FILE, os.W_OK)  # the folder may be deleted
-            with redirection.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull), secret_texts):
+            with redirection.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull)):
                 run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("artifact", path=LOG_FILE)

@@ -8,6 +8,7 @@ from typing import Any
 
 from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import flatten
+from expfw.config.environment_values import find_environment_values
 from expfw.config.freeze import freeze
 from expfw.config.interpolations import check_interpolations
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
@@ -15,7 +16,7 @@ from expfw.errors import ConfigError, DataError, JournalError, did_you_mean, to_
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
-from expfw.redaction import HIDDEN, find_environment_values
+from expfw.redaction import HIDDEN, redact
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
@@ -219,8 +220,8 @@ def find_differences(current: Mapping[str, Any], recorded: Mapping[str, Any]) ->
 
 def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line for each difference between this identity of the data and the recorded one."""
-    current, recorded = (flatten(normalize_json(values)) for values in (identity, recorded_run.setup["data"]))
-    for line in find_differences(current, recorded):
+    current, recorded = flatten(normalize_json(redact(identity))), flatten(recorded_run.setup["data"])
+    for line in find_differences(current, normalize_json(recorded)):
         yield f"the data has changed since the run started: {line}"
 
 

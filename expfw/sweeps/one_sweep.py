@@ -13,7 +13,7 @@ from expfw.config.compose import Composition
 from expfw.config.third_party_launchers import make_launcher_config
 from expfw.plugins.manager import make_manager, traceback_log
 from expfw.plugins.trust import Trust
-from expfw.redaction import find_secrets, redact_overrides
+from expfw.redaction import redact_overrides
 from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.local.slots import make_slots
 from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
@@ -67,7 +67,7 @@ def run_sweep(
             process_lock.lock_folder(folder),
             running_shipper(base_config, catalogue.files, SWEEP_CPU_SHARE) as delivery_folder,
             journal.Journal(folder / journal.NAME) as sweep_journal,
-            redirection.log_to_file(folder / LOG_FILE, traceback_log, list(find_secrets(vars(base_config)))),
+            redirection.log_to_file(folder / LOG_FILE, traceback_log),
         ):
             source = sweep_request.make_source(folder)
             scheduler = TrialScheduler(

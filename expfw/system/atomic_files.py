@@ -1,23 +1,43 @@
-"""Atomic writes of files and folders that also survive a power failure."""
+"""Text files, without secrets, and writes of files and folders that are atomic and survive a power failure."""
 
 from __future__ import annotations
 
 import locale
 import os
 from pathlib import Path
+from typing import Any
+
+from expfw.redaction import redact, redact_text
+from expfw.system.json_values import encode_json
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file atomically: writes a temporary file, syncs it to disk, then renames it.
+def write_text(path: Path, text: str, is_atomic: bool = True) -> None:
+    """Replaces a text file; secrets in it are hidden.
+
+    Args:
+        is_atomic: whether to write a temporary file, sync it to disk, then rename it.
 
     Raises:
-        OSError: if the disk is full or cannot be written; an existing file stays unchanged.
+        OSError: if the disk is full or cannot be written; an existing file stays unchanged if `is_atomic`.
     """
-    write_bytes(path, text.encode(locale.getencoding()))
+    _write(path, redact_text(text), is_atomic)
+
+
+def write_json(path: Path, values: Any, is_atomic: bool = True, indent: int | None = None) -> None:
+    """Replaces a JSON file; secrets in its values are hidden. See `write_text`."""
+    _write(path, encode_json(redact(values), indent), is_atomic)
+
+
+def _write(path: Path, text: str, is_atomic: bool) -> None:
+    data = text.encode(locale.getencoding())
+    if is_atomic:
+        write_bytes(path, data)
+    else:
+        path.write_bytes(data)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces a file atomically; see `write_text`."""
+    """Replaces a file atomically, as it is; see `write_text`."""
     temporary_path = path.with_name(f".{path.name}.new")
     temporary_path.unlink(missing_ok=True)  # it could be a link to another file
     temporary_path.write_bytes(data)

@@ -9,15 +9,21 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from expfw.redaction import redact
+from expfw.system.redirection import RedactedStream
+
 
 def print_json(values: Any, file: TextIO | None = None) -> None:
-    """Prints values as JSON; other types become text."""
-    print(format_json(values), file=file, flush=True)
+    """Prints values as JSON, with secrets hidden in texts; other types become text."""
+    stream = file or sys.stdout
+    if isinstance(stream, RedactedStream):  # it would also hide a number that is a secret, too
+        stream = stream.stream
+    print(format_json(values), file=stream, flush=True)
 
 
 def format_json(values: Any) -> str:
     """Returns values as JSON text; see `print_json`."""
-    return json.dumps(_replace_non_finite(values), indent=2, default=str)
+    return json.dumps(redact(json.loads(json.dumps(_replace_non_finite(values), default=str))), indent=2)
 
 
 def _replace_non_finite(value: Any) -> Any:

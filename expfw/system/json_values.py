@@ -1,8 +1,7 @@
 """JSON that every reader accepts, and its conversion to typed values.
 
-JSON has no numbers that are not finite: they are written as the texts "NaN", "Infinity" and "-Infinity". A text that is
-one of these words gets the prefix "~", so that every value is read as it was written. Earlier versions wrote the words
-without quotation marks; this is read, too.
+JSON has no numbers that are not finite: they are written as the texts "NaN", "Infinity" and "-Infinity", and read as
+numbers where the type is a number. Earlier versions wrote the words without quotation marks; this is read, too.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ _MAX_DEPTH = 64
 """Largest nesting of lists and objects; functions that walk a value may call themselves for each level."""
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Numbers by name; always the same objects, so that two records of the same line are equal."""
-_HAS_NAME = re.compile(r"(NaN|Infinity)\"")
-_ESCAPED_NAME = re.compile(r"~*(NaN|-?Infinity)")
 ABSENT: Any = object()
 """Default of a field that `complete` does not add."""
 
@@ -44,8 +41,6 @@ def encode_json(value: Any, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, default=str, allow_nan=False, indent=indent)
     except ValueError:
-        text = ""
-    if not text or _HAS_NAME.search(text):
         text = json.dumps(_name_not_finite(value), default=str, indent=indent)
     return json.dumps(_replace_surrogates(json.loads(text)), indent=indent) if "\\ud" in text else text
 
@@ -59,8 +54,7 @@ def decode_json(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
     if text.count("[") + text.count("{") > _MAX_DEPTH and _is_too_deep(value):
         raise ValueError("it is nested too deeply")
-    value = _replace_surrogates(value) if "\\ud" in text or "\\uD" in text else value
-    return _read_not_finite(value) if _HAS_NAME.search(text) else value
+    return _replace_surrogates(value) if "\\ud" in text or "\\uD" in text else value
 
 
 def normalize_json(value: Any) -> Any:
@@ -156,8 +150,6 @@ def _make_converter(hint: Any) -> Converter:
         return partial(complete, schema)
     if hint is float:
         return _to_float
-    if hint is str:
-        return _to_text
     return _make_exact(hint)
 
 
@@ -166,15 +158,9 @@ def _to_float(value: Any) -> float:
         return value
     if type(value) is int and abs(value) < 1 << 1000:
         return float(value)
+    if type(value) is str and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
     raise ValueError(f"expected a number, not {_describe(value)}")
-
-
-def _to_text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    if type(value) is float and not math.isfinite(value):
-        return str(_name_not_finite(value))  # a text that an earlier version did not mark
-    raise ValueError(f"expected text, not {_describe(value)}")
 
 
 def _make_exact(kind: type) -> Converter:
@@ -263,17 +249,6 @@ def _name_not_finite(value: Any) -> Any:
         return [_name_not_finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    return f"~{value}" if isinstance(value, str) and _ESCAPED_NAME.fullmatch(value) else value
-
-
-def _read_not_finite(value: Any) -> Any:
-    """Reverses `_name_not_finite`, except in keys."""
-    if isinstance(value, dict):
-        return {key: _read_not_finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_read_not_finite(inner) for inner in value]
-    if isinstance(value, str) and _ESCAPED_NAME.fullmatch(value):
-        return _NOT_FINITE[value] if value in _NOT_FINITE else value[1:]
     return value
 
 

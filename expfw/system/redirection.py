@@ -1,15 +1,64 @@
-"""Redirects the output of native libraries."""
+"""Output of this process: hides secrets in it, and redirects that of native libraries."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TextIO, cast
 
-from expfw.redaction import hide_secrets
+from expfw.redaction import learn_environment, redact_text
+
+
+class RedactedStream:
+    """A text stream that hides secrets; `stream` is the original stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(redact_text(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def redact_stream(stream: TextIO) -> TextIO:
+    """Returns a stream that hides secrets in the output to this stream."""
+    is_closed_or_redacted = stream is None or isinstance(stream, RedactedStream)
+    return stream if is_closed_or_redacted else cast(TextIO, RedactedStream(stream))
+
+
+def redact_output() -> None:
+    """Hides secrets in all further output of this process to `sys.stdout` and `sys.stderr`."""
+    learn_environment()
+    sys.stdout, sys.stderr = redact_stream(sys.stdout), redact_stream(sys.stderr)
+
+
+@contextmanager
+def redacted_output() -> Iterator[None]:
+    """Calls `redact_output` for the context."""
+    streams = sys.stdout, sys.stderr
+    redact_output()
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def redact_file(path: Path) -> None:
+    """Hides secrets in a file to which native code or other programs have written."""
+    content = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
+    redacted = "".join(map(redact_text, content.splitlines(keepends=True)))
+    if redacted != content:
+        path.write_bytes(redacted.encode(errors="surrogateescape"))
 
 
 @contextmanager
@@ -29,10 +78,10 @@ def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
 
 
 @contextmanager
-def redirect_noise(path: Path = Path(os.devnull), secrets: Sequence[str] = ()) -> Iterator[None]:
+def redirect_noise(path: Path = Path(os.devnull)) -> Iterator[None]:
     """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
 
-    Python's `sys.stderr` still writes to the terminal; `secrets` are hidden in the log.
+    Python's `sys.stderr` still writes to the terminal.
     """
     python_stderr = sys.stderr
     python_stderr.flush()
@@ -41,9 +90,9 @@ def redirect_noise(path: Path = Path(os.devnull), secrets: Sequence[str] = ()) -
     except (OSError, ValueError, AttributeError):  # not a file, for example in a notebook
         writes_to_2 = False
     if writes_to_2:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        sys.stderr = redact_stream(os.fdopen(os.dup(2), "w", buffering=1))
     try:
-        with open(path, "ab") as file, redirect_fd(2, file.fileno()), log_to_file(path, logging.getLogger(), secrets):
+        with log_to_file(path, logging.getLogger()), open(path, "ab") as file, redirect_fd(2, file.fileno()):
             yield
     finally:
         if writes_to_2:
@@ -52,11 +101,10 @@ def redirect_noise(path: Path = Path(os.devnull), secrets: Sequence[str] = ()) -
 
 
 @contextmanager
-def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Appends the records of a logger to a file, with `secrets` hidden."""
+def log_to_file(path: Path, logger: logging.Logger) -> Iterator[None]:
+    """Appends the records of a logger to a file; hides secrets in them, and at the end in the whole file."""
     handler = _RedactingHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    handler.secrets = secrets
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: reported elsewhere
     logger.addHandler(handler)
     try:
@@ -64,12 +112,12 @@ def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ())
     finally:
         logger.removeHandler(handler)
         handler.close()
+        with suppress(OSError):  # the folder was deleted, or the disk is full
+            redact_file(path)
 
 
 class _RedactingHandler(logging.FileHandler):
     """Hides secrets, which an error may quote."""
 
-    secrets: Sequence[str] = ()
-
     def format(self, record: logging.LogRecord) -> str:
-        return hide_secrets(super().format(record), self.secrets)
+        return redact_text(super().format(record))

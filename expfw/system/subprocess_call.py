@@ -21,6 +21,7 @@ from typing import IO, Any
 from expfw import errors
 from expfw.errors import ExpfwError, to_one_line, truncate_start
 from expfw.system.process_exit import count_oom_kills, describe_exit
+from expfw.system.redirection import redact_output
 
 
 class CallError(ExpfwError):
@@ -172,6 +173,7 @@ def _read_text(file: IO[bytes]) -> str:
 
 
 def _main() -> None:
+    redact_output()
     path, module, name, arguments, end_with_parent = json.loads(sys.stdin.buffer.readline())
     sys.path[:] = path or sys.path
     parent = os.dup(0)

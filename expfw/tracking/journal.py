@@ -15,7 +15,7 @@ from typing import Any
 
 from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
-from expfw.redaction import hide_secrets
+from expfw.redaction import may_contain_secret, redact
 from expfw.system import process_lock
 from expfw.system.input_files import MAX_BYTES, open_file
 from expfw.system.json_values import encode_json
@@ -25,6 +25,8 @@ from expfw.tracking.records import parse_record
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")
 """Kinds of the last record of a complete journal."""
+_NUMBER_KINDS = ("metrics", "series", "system")
+"""Kinds of records that have no texts except names of metrics; they are not searched for secrets."""
 _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
 _MAX_UNWRITTEN_BYTES = 64 << 20
@@ -36,8 +38,8 @@ class Journal:
     """Writes records; flushed records survive if the process is killed.
 
     Each record gets `kind` and `time` (seconds since 1970; never less than in the previous record, even if the clock
-    goes back). Texts in `secrets` are hidden in all records, because an error message may contain them. Records are
-    passed to the operating system in batches; `flush` does it immediately. The journal never waits for a tracker.
+    goes back). Secrets are hidden in all records. Records are passed to the operating system in batches; `flush` does
+    it immediately. The journal never waits for a tracker.
 
     An existing journal is continued; the incomplete last line of a killed process is removed. While a journal is open,
     its file is locked: a second `Journal` of the same file raises `RunsFolderError`, also in another process. On a full
@@ -45,9 +47,8 @@ class Journal:
     None.
     """
 
-    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._secrets = [json.dumps(text)[1:-1] for text in secrets]
         self.write_error: OSError | None = None
         self._flushed_at = time.monotonic()
         try:
@@ -70,7 +71,10 @@ class Journal:
         """Appends one record. Values must be JSON values; paths are written as text."""
         self._last_time = max(self._last_time, time.time())
         lines = self._write_state[0]
-        lines.append(hide_secrets(encode_json({"kind": kind, "time": self._last_time, **fields}), self._secrets))
+        line = encode_json({"kind": kind, "time": self._last_time, **fields})
+        if kind not in _NUMBER_KINDS and may_contain_secret(line):
+            line = json.dumps(redact(json.loads(line)))
+        lines.append(line)
         if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed_at > _FLUSH_AFTER_SECONDS:
             self.flush()
 

@@ -12,7 +12,7 @@ from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
 from expfw.errors import JournalError, truncate_text
 from expfw.system import atomic_files
 from expfw.system.contained_paths import resolve_inside
-from expfw.system.json_values import Count, Seconds, build, encode_json, read_json
+from expfw.system.json_values import Count, Seconds, build, read_json
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, read_run
 
 WAITING = "WAITING"
@@ -127,7 +127,7 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Writes the state of a trial, atomically and durably."""
         self.folder.mkdir(exist_ok=True)
-        atomic_files.write_text(self.folder / f"{trial.number:06d}.json", encode_json(asdict(trial)))
+        atomic_files.write_json(self.folder / f"{trial.number:06d}.json", asdict(trial))
 
     def read_trial(self, number: int) -> Trial:
         """Reads one trial, with its folder in this sweep folder, which may have been moved."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import hashlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -25,6 +24,7 @@ from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.trust import hash_file
 from expfw.redaction import redact_overrides
+from expfw.system import atomic_files
 from expfw.system.cpu import get_cores, get_cpu_features
 from expfw.version import __version__
 
@@ -89,10 +89,11 @@ def write_environment(
         if diff := git.pop("diff"):
             texts[f"diff{suffix}.patch"] = diff
         summary |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
-    texts[f"environment{suffix}.json"] = json.dumps(description, indent=2)
     for name, text in texts.items():
-        (folder / name).write_text(text)
-    return summary, list(texts)
+        atomic_files.write_text(folder / name, text, is_atomic=False)
+    environment_file = f"environment{suffix}.json"
+    atomic_files.write_json(folder / environment_file, description, is_atomic=False, indent=2)
+    return summary, [*texts, environment_file]
 
 
 def make_config_record(config: RunConfig) -> dict[str, Any]:

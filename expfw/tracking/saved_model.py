@@ -30,7 +30,7 @@ from expfw.plugins.trust import Trust, hash_file, make_trust
 from expfw.system import atomic_files, redirection
 from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.garbage_collection import import_modules
-from expfw.system.json_values import Count, build, encode_json, read_json
+from expfw.system.json_values import Count, build, read_json
 from expfw.tracking import journal
 from expfw.tracking.records import Config, Values
 
@@ -70,7 +70,7 @@ def save_model(
         "files": [str(copy) for copy in copies],
         "digests": {str(copy): hash_file(str(unfinished / copy)) for copy in copies},
     }
-    (unfinished / _DESCRIPTION).write_text(encode_json(content, indent=2))
+    atomic_files.write_json(unfinished / _DESCRIPTION, content, is_atomic=False, indent=2)
     raw_example = map_parts(
         lambda x, scaling: _round(scaling.inverse(x)).tolist(), data.train.take(slice(1)).x, preprocessing
     )

@@ -15,7 +15,7 @@ from expfw_mlflow.records.journal_writer import JournalWriter, has_valid_types
 from expfw_mlflow.store.database import ARTIFACTS_FOLDER, correct_addresses, get_sqlite_file, make_tables
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
-from expfw_mlflow.store.uri import disable_retries, hide_url_credentials, translate_store_errors
+from expfw_mlflow.store.uri import disable_retries, remove_credentials, translate_store_errors
 from expfw_mlflow.ui.pages import PageUrls, choose_page
 from expfw_mlflow.ui.server import make_server_command
 
@@ -59,7 +59,7 @@ class MLflow(expfw.Tracker):
         uri, supported = self._configured_uri, r"(sqlite|postgresql|mysql|mssql|https?|databricks)(\+\w+)?://"
         if uri and uri != "databricks" and re.match(supported, uri) is None:
             raise expfw.ConfigError(
-                f"cannot write to the tracking URI {hide_url_credentials(uri)!r} (tracker.mlflow.uri, or "
+                f"cannot write to the tracking URI {remove_credentials(uri)!r} (tracker.mlflow.uri, or "
                 "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as "
                 "sqlite:///absolute/path/mlflow.db. MLflow's file store is not supported"
             )
@@ -69,7 +69,7 @@ class MLflow(expfw.Tracker):
         return self._configured_uri or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
     def destination(self, runs_dir: Path) -> str:
-        return f"{hide_url_credentials(self.get_store_uri(runs_dir))} {self.config.experiment}"
+        return f"{remove_credentials(self.get_store_uri(runs_dir))} {self.config.experiment}"
 
     def _correct_own_database(self, runs_dir: Path) -> bool:
         """Corrects the addresses in mlflow.db of the runs folder; returns whether this tracker writes to it."""
@@ -143,7 +143,7 @@ class MLflow(expfw.Tracker):
             if not is_remote:
                 raise
             raise expfw.ConfigError(
-                f"no valid response from the tracking server at {hide_url_credentials(uri)} ({type(error).__name__}); "
+                f"no valid response from the tracking server at {remove_credentials(uri)} ({type(error).__name__}); "
                 "start it, or set another MLFLOW_TRACKING_URI or tracker.mlflow.uri"
             ) from error
         pages = PageUrls(uri if is_remote else f"http://{host}:{port}", self.experiment_id)

@@ -18,7 +18,7 @@ from expfw.config.plugin_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS
-from expfw.redaction import HIDDEN, redact, redact_overrides
+from expfw.redaction import HIDDEN, redact_options, redact_overrides
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz", "cifar10")}
@@ -107,7 +107,7 @@ def test_the_fingerprint_depends_only_on_options_that_affect_the_result():
 def test_secrets_are_hidden():
     values = {"tracker": {"db": {"password": "x", "api_key": "y", "user": "me", "token": None}}, "seeds": [1]}
     hidden = {"tracker": {"db": {"password": HIDDEN, "api_key": HIDDEN, "user": "me", "token": None}}, "seeds": [1]}
-    assert redact(values) == hidden
+    assert redact_options(values) == hidden
     assert redact_overrides(["+a.password=x", "model.units=3"]) == [f"+a.password={HIDDEN}", "model.units=3"]
 
 

@@ -55,3 +55,15 @@ def test_the_top_level_of_a_plugin_package_has_plugins_only():
         name = path.relative_to(ROOT / "plugins").as_posix()
         module = name.removesuffix(".py").replace("/", ".")
         assert path.name == "__init__.py" or name in public or f' = "{module}:' in declared, name
+
+
+def test_files_are_written_by_functions_that_hide_secrets():
+    direct = r"(?<!atomic_files)\.write_text\(|json\.dump\(|open\([^)]*\"[wa]\""
+    others = {path.relative_to(ROOT / "expfw").as_posix() for path in HOST if re.search(direct, path.read_text())}
+    without_options = {
+        *("api/checkpoints.py", "api/data_files.py", "tracking/saved_model.py"),  # checksums, shapes, a sample
+        *("runs/inference/predictions.py", "sweeps/plan/measurement.py"),  # numbers
+        *("system/process_lock.py", "tracking/shipper/process.py"),  # a process, a path
+        *("plugins/importing.py", "plugins/scaffold/new.py", "testing/small_data.py"),  # a stream, templates, test data
+    }
+    assert others == without_options | {"sweeps/cluster/job.py"}  # the request of a trial, readable only by the owner

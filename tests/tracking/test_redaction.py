@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 import expfw
 from expfw.config.compose import compose
+from expfw.config.environment_values import find_environment_values, mask_values
 from expfw.config.freeze import redact_config
 from expfw.plugins.catalogue import get_catalogue
-from expfw.redaction import HIDDEN, find_environment_values, find_secrets, mask_values, redact, redact_overrides
+from expfw.redaction import HIDDEN, find_secrets, redact_options, redact_overrides
 from expfw.tracking import run_index
 
 SECRET_KEYS = ("auth", "http_auth", "pwd", "passphrase", "db_password", "hf_token", "AWS_SECRET")
@@ -138,14 +139,14 @@ def test_environment_values_are_found_through_references(monkeypatch):
 
 def test_nested_secrets_are_hidden():
     values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
-    assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
+    assert redact_options(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
     assert list(find_secrets(values)) == ["long enough", "abcdefg"]
     assert redact_overrides(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
     nested = {"a": [{"password": "long enough", "list": [{"apiKey": "abcdefgh"}, "x"]}]}
     assert list(find_secrets(nested)) == ["long enough", "abcdefgh"]
-    assert redact(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
+    assert redact_options(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
     override = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
-    hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': {HIDDEN}}}],user:me}},x]"
+    hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': '{HIDDEN}'}}],user:me}},x]"
     assert redact_overrides([override]) == [hidden]
     assert mask_values({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
         "l": [{"a": "${oc.env:X}"}, ["Y"]]
@@ -153,8 +154,8 @@ def test_nested_secrets_are_hidden():
 
 
 def test_secret_options_are_hidden():
-    assert redact(dict.fromkeys(SECRET_KEYS, "x")) == dict.fromkeys(SECRET_KEYS, HIDDEN)
-    assert redact(dict.fromkeys(ORDINARY_KEYS, 3)) == dict.fromkeys(ORDINARY_KEYS, 3)
+    assert redact_options(dict.fromkeys(SECRET_KEYS, "x")) == dict.fromkeys(SECRET_KEYS, HIDDEN)
+    assert redact_options(dict.fromkeys(ORDINARY_KEYS, 3)) == dict.fromkeys(ORDINARY_KEYS, 3)
 
 
 @pytest.mark.slow

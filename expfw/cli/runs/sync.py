@@ -16,7 +16,7 @@ from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, ExpfwError, JournalError, NotFoundError
 from expfw.plugins.catalogue import Catalogue
-from expfw.redaction import HIDDEN
+from expfw.redaction import HIDDEN, redact_text
 from expfw.reports.console import make_console
 from expfw.system.formatting import join_some, pluralize
 from expfw.system.json_output import print_json
@@ -101,7 +101,9 @@ class JournalBatch:
         """Delivers missing records; returns the number of journals delivered and not delivered."""
         plugins = make_plugins(self.config, self.catalogue, kinds=("tracker",))
         runs_dir = Path(self.config.runs_dir)
-        destinations = {plugin.name: plugin.destination(runs_dir) for plugin in plugins if isinstance(plugin, Tracker)}
+        destinations = {
+            plugin.name: redact_text(plugin.destination(runs_dir)) for plugin in plugins if isinstance(plugin, Tracker)
+        }
 
         def is_delivered(run: RecordedRun) -> bool:
             return all(delivery.is_complete(run.folder, *destination) for destination in destinations.items())

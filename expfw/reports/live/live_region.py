@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
+from expfw.system.redirection import redact_stream
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -51,7 +53,7 @@ def live_view(draw: Callable[[], RenderableType]) -> Iterator[bool]:
         return draw()
 
     with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace") as terminal_file:
-        console = Console(file=terminal_file, highlight=False, markup=False, soft_wrap=True)
+        console = Console(file=redact_stream(terminal_file), highlight=False, markup=False, soft_wrap=True)
         region = Live(
             get_renderable=draw_for_terminal,
             console=console,

@@ -21,6 +21,7 @@ from expfw.config.freeze import build_config
 from expfw.errors import ExpfwError, JournalError, to_error_text
 from expfw.plugins import disabling
 from expfw.plugins.trust import Trust
+from expfw.redaction import learn_secrets
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
@@ -85,11 +86,12 @@ class JobFiles:
         if (point := fields["resume_point"]) is not None:
             fields["resume_point"] = ResumePoint(**{**point, "folder": Path(point["folder"])})
         request = Request(**{**fields, "config": build_config(fields["config"])})
+        learn_secrets(vars(request.config))
         return request, Path(values["directory"]), values["environment"]
 
     def write_end(self, end: JobEnd) -> None:
         """Marks the trial as ended."""
-        atomic_files.write_text(self.ended_mark, json.dumps(vars(end)))
+        atomic_files.write_json(self.ended_mark, vars(end))
 
     def read_end(self) -> JobEnd:
         """Reads how the trial has ended."""

@@ -18,7 +18,7 @@ from typing import Any
 from expfw.errors import ExpfwError
 from expfw.runs.request import Request
 from expfw.sweeps.local.slots import Slot
-from expfw.system.redirection import redirect_fd
+from expfw.system.redirection import redact_output, redirect_fd
 from expfw.system.signals import Killed
 from expfw.system.temporary_folders import get_process_folder, mark_used, remove_abandoned
 
@@ -77,6 +77,7 @@ def run_trial_process(
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    redact_output()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -67,10 +67,11 @@ class Search:
             nonlocal trial
             name = self.space.get_name(dimension)
             if name in stored_trial.params:
-                return str(stored_trial.params[name])
+                return dimension.find_text(stored_trial.params[name])
             trial = trial or self._open_trial(number, stored_trial)
             self._reset_sampler(number, name)
-            return str(trial._suggest(name, dimension.distribution))  # the public functions do not take a distribution
+            # the public functions do not take a distribution
+            return dimension.find_text(trial._suggest(name, dimension.distribution))
 
         return self.space.choose_overrides(choose)
 
@@ -96,7 +97,8 @@ class Search:
         if self.sampler == "grid":
             texts = dict(override.partition("=")[::2] for override in self.space.get_overrides(number))
             dimensions = [dimension for dimension in self.space.all_dimensions if dimension.key in texts]
-            sampler = PartialFixedSampler({self.space.get_name(d): texts[d.key] for d in dimensions}, sampler)
+            labels = {self.space.get_name(d): d.labels[texts[d.key]] for d in dimensions}
+            sampler = PartialFixedSampler(labels, sampler)
         self._study.sampler = sampler
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import ConfigError
+from expfw.redaction import HIDDEN, redact_overrides
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -70,6 +71,22 @@ class Dimension:
         return sum(count_combinations(self.branches.get(str(value), ())) for value in self.discrete_values)
 
     @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """Labels by text of a value, to record it: the text itself, except for secrets, which are numbered."""
+        texts = dict.fromkeys(map(str, self.discrete_values))
+        if isinstance(self.values, range):
+            return {text: text for text in texts}
+        return {
+            text: text if redact_overrides([f"{self.key}={text}"]) == [f"{self.key}={text}"] else f"{HIDDEN} {number}"
+            for number, text in enumerate(texts)
+        }
+
+    def find_text(self, value: Any) -> str:
+        """Returns the text of a value of its distribution."""
+        is_label = not isinstance(self.values, (Interval, range))
+        return next((text for text, label in self.labels.items() if label == value), "") if is_label else str(value)
+
+    @cached_property
     def distribution(self) -> BaseDistribution:
         """Its Optuna distribution: categorical for a list of values, integer for a range of whole numbers."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -78,7 +95,7 @@ class Dimension:
         if isinstance(values, range):
             return IntDistribution(min(values), max(values), step=abs(values.step))
         if not isinstance(values, Interval):
-            return CategoricalDistribution(tuple(dict.fromkeys(values)))
+            return CategoricalDistribution(tuple(self.labels.values()))
         if isinstance(values.low, int):
             return IntDistribution(values.low, int(values.high), log=values.log)
         return FloatDistribution(values.low, values.high, log=values.log)
@@ -170,7 +187,7 @@ class Space:
             if isinstance(dimension.values, Interval):
                 kind, bounds = "int" if isinstance(dimension.values.low, int) else "float", vars(dimension.values)
             else:
-                texts = [str(value) for value in dimension.values]
+                texts = list(dimension.labels.values())
             names = {"name": self.get_name(dimension), "kind": kind}
             descriptions.append({**names, **bounds, "condition": ", ".join(dimension.condition), "values": texts})
         return descriptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from expfw.api.contracts import Tracker
 from expfw.api.delivery_progress import DeliveryProgress, get_progress_path, read_progress
 from expfw.errors import JournalError, to_one_line
+from expfw.redaction import redact_text
 from expfw.system import atomic_files, process_lock
 from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.formatting import pluralize
@@ -83,7 +85,7 @@ class Delivery:
             progress = DeliveryProgress() if self._from_beginning else read_progress(self.folder, self._name)
             if progress.damage is not None:
                 raise JournalError(progress.damage)
-            if progress.destination == self._destination:
+            if is_same_destination(progress.destination, self._destination):
                 with open_file(self.journal_path) as file:
                     self.offset = journal.find_line_start(file.fileno(), progress.offset)
                 self.state = progress.state
@@ -140,7 +142,7 @@ class TrackerWorker:
             return False
         if not self.is_open:
             try:
-                self.destination = self.tracker.destination(self.runs_dir)
+                self.destination = redact_text(self.tracker.destination(self.runs_dir))
                 self.tracker.open(self.runs_dir)
             except (Exception, SystemExit) as error:  # a tracker must not end this process
                 self.backoff.record_failure(f"tracker {self.name}", error)
@@ -216,4 +218,9 @@ def describe_progress(folder: Path) -> dict[str, str]:
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Returns whether the destination has the whole journal."""
     has_whole_journal = describe_progress(folder).get(name) == COMPLETE
-    return has_whole_journal and read_progress(folder, name).destination == destination
+    return has_whole_journal and is_same_destination(read_progress(folder, name).destination, destination)
+
+
+def is_same_destination(recorded: str, destination: str) -> bool:
+    """Whether both are the same destination; earlier versions recorded `sqlite:///x` with fewer slashes."""
+    return re.sub("/+", "/", recorded) == re.sub("/+", "/", destination)

@@ -29,8 +29,10 @@ from expfw.config.freeze import build_config
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
+from expfw.redaction import learn_secrets
 from expfw.system import atomic_files, temporary_folders
 from expfw.system.garbage_collection import import_modules
+from expfw.system.redirection import redact_output
 from expfw.tracking.run_folders import format_runs_dir_option
 from expfw.tracking.shipper.delivery import TrackerWorker
 
@@ -83,6 +85,7 @@ def running_shipper(
         # The log of a shipper that could not deliver is kept until `runs sync`.
         temporary_folders.remove_abandoned(delivery_folder.parent, "", lambda folder: (folder / RESULT_FILE).exists())
         log_path.touch(mode=0o600)  # errors may quote an address with a password
+        log_path.touch(mode=0o600)  # libraries may write an address with a password
         with open(log_path, "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(delivery_folder)],  # -P: not from this folder
@@ -168,11 +171,13 @@ def main(delivery_folder: Path) -> int:
     """Runs the shipper process; returns its exit code."""
     gc.set_threshold(100_000, 50, 100)
     temporary_folders.use_process_folder()
+    redact_output()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command_pipe:
         config_values, files, from_beginning, (share, nice) = json.loads(command_pipe.readline())
         os.nice(nice)
         config = build_config(config_values)
+        learn_secrets(vars(config))
         trackers = make_plugins(config, get_catalogue(tuple(files)), kinds=("tracker",))
         runs_dir = Path(config.runs_dir).absolute()
         workers = [TrackerWorker(t.name, t, runs_dir, from_beginning) for t in trackers if isinstance(t, Tracker)]

@@ -8,7 +8,7 @@ import shlex
 import socket
 
 from expfw_mlflow.store.database import get_sqlite_file, list_old_addresses, parse_file_address
-from expfw_mlflow.store.uri import disable_retries, hide_url_credentials, translate_store_errors
+from expfw_mlflow.store.uri import disable_retries, remove_credentials, translate_store_errors
 
 Finding = tuple[str, bool, str]
 _TIMEOUT_SECONDS, _DEFAULT_PORT = "5", 5000
@@ -29,7 +29,7 @@ def check_mlflow(uri: str) -> list[Finding]:
 
 def _check_store(uri: str, is_remote: bool) -> Finding:
     path = get_sqlite_file(uri)
-    address = hide_url_credentials(uri) if path is None else str(path)
+    address = remove_credentials(uri) if path is None else str(path)
     if path is not None and not path.exists():
         return f"the first run creates its store {path}", True, ""
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = _TIMEOUT_SECONDS
@@ -40,8 +40,8 @@ def _check_store(uri: str, is_remote: bool) -> Finding:
         with translate_store_errors(uri):
             MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # MLflow or the database may raise any error
-        message = str(error).replace(uri, address).partition("\n")[0].partition(". ")[0]
-        message = message.removeprefix(f"{hide_url_credentials(uri)} is not available: ")
+        message = str(error).removeprefix(f"{uri} is not available: ").replace(uri, address)
+        message = message.partition("\n")[0].partition(". ")[0]
         error_prefix = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
         other_store = "set another MLFLOW_TRACKING_URI or tracker.mlflow.uri"
         remedy = f"start the server, or {other_store}; no data is lost until then"

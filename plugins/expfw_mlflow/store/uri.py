@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 _UNAVAILABLE_CODES = (
     "INTERNAL_ERROR",
@@ -16,10 +16,9 @@ _UNAVAILABLE_CODES = (
 )
 
 
-def hide_url_credentials(url: str) -> str:
+def remove_credentials(uri: str) -> str:
     """Returns the address without user name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"://[^/?#]*@", "://", uri, count=1)
 
 
 def disable_retries() -> None:
@@ -44,4 +43,4 @@ def translate_store_errors(uri: str) -> Iterator[None]:
             raise
         # after "failed with exception", the text is a Python traceback
         problem = "does not respond" if "failed with exception" in str(error) else f"is not available: {error}"
-        raise ConnectionError(f"{hide_url_credentials(uri)} {problem}") from error
+        raise ConnectionError(f"{uri} {problem}") from error

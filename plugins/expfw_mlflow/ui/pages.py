@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 import expfw
-from expfw_mlflow.store.uri import hide_url_credentials
+from expfw_mlflow.store.uri import remove_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +62,7 @@ class PageUrls:
         )
 
     def _make_url(self, location: str) -> str:
-        server = f"{hide_url_credentials(self.server).rstrip('/')}/" if self.server else ""
+        server = f"{remove_credentials(self.server).rstrip('/')}/" if self.server else ""
         return f"{server}#/{location}"
 
 
@@ -92,7 +92,7 @@ def choose_page(
         pages = replace(pages, experiment_id=str(client.get_run(own_run_id).info.experiment_id))
     except MlflowException as error:
         raise expfw.NotFoundError(
-            f"{target.folder.name} is not in the store of {hide_url_credentials(pages.server)}: it was deleted there, "
+            f"{target.folder.name} is not in the store of {remove_credentials(pages.server)}: it was deleted there, "
             "or delivered to another store; to open another store, set MLFLOW_TRACKING_URI or tracker.mlflow.uri"
         ) from error
     if target.metric is None:

@@ -32,8 +32,9 @@ _OUTDATED_HEADERS = ("content-length", "etag", "last-modified")
 def make_server_command(uri: str, artifact_uri: str, host: str, port: int) -> list[str]:
     """Returns the command of a server for a store."""
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # avoids seven processes that only language models need
-    storage_options = ["--backend-store-uri", uri, "--default-artifact-root", artifact_uri]
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *storage_options, "--workers", "1"]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # other users can read the command line, and it may have a password
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", "--workers", "1"]
+    command += ["--default-artifact-root", artifact_uri]
     command.append("--uvicorn-opts=--log-level warning")  # a log line for each request would hide the address
     return [*command, "--host", host, "--port", str(port)]
 

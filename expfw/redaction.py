@@ -112,3 +112,28 @@ def _find_in_node(
                 yield f"{prefix}{key}", str(raw_values[key])
         elif OmegaConf.is_config(value):
             yield from _find_in_node(value, raw_values[key], variables_read, f"{prefix}{key}.")
+
+
+# Each part has a bound: source code may contain very long words and lines.
+_SECRET_LITERAL = re.compile(
+    rf"((?:{_SECRET_PATTERN})\w{{0,40}}\\?[\"']?\]?\s{{0,9}}(?::\s{{0,9}}\w{{1,40}}\s{{0,9}})?[:=]=?\s{{0,9}}[bfru]?\\?)"
+    r"(?:(\"+)(?:[^\"\\\n]|\\[^\"])+|('+)(?:[^'\\\n]|\\[^'])+)",
+    re.IGNORECASE,
+)
+_SECRET_LINE = re.compile(
+    rf"^([+ -]?[ \t]*(?:- |export )?[ \t]*[\w.-]{{0,40}}(?:{_SECRET_PATTERN})\w{{0,40}}[ \t]*[:=][ \t]*)[^\s\"'{{\[<|>].*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+_KNOWN_TOKEN = re.compile(r"\b(Bearer +|gh[opsu]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AKIA)[\w./+=-]{12,}")
+
+
+def redact_source(text: str, is_code: bool) -> str:
+    """Hides secrets in source code: quoted values of names that look like secrets, private keys, known kinds of tokens.
+
+    Except in program code (`is_code`), where they are expressions, values without quotes are hidden too.
+    """
+    text = _SECRET_LITERAL.sub(rf"\1\2\3{HIDDEN}", text)
+    text = text if is_code else _SECRET_LINE.sub(rf"\1{HIDDEN}", text)
+    text = _PRIVATE_KEY.sub(rf"\1 {HIDDEN} ", text)
+    return hide_url_credentials(_KNOWN_TOKEN.sub(rf"\1{HIDDEN}", text))

@@ -15,7 +15,7 @@ from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
-from expfw.runs.resume import find_data_differences, find_differences, prepare_resume
+from expfw.runs.resume import find_code_differences, find_data_differences, find_differences, prepare_resume
 from expfw.system import process_lock
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
@@ -65,7 +65,9 @@ def plan_resume(
         if trial.fingerprint != request.fingerprint and not accept:
             recorded_run = read_run(Path(trial.folder))
             differences = _find_differences(request.config, recorded_run.params)
-            _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
+            differences += find_data_differences(recorded_run, request.data)
+            differences += find_code_differences(recorded_run, request.code)
+            _reject_differences(trial.title, differences)
         if is_interrupted and resume_options.retry_numbers is None:
             recorded_run = read_run(Path(trial.folder))
             if cores is None:

@@ -1,0 +1,53 @@
+"""Digests of the source code of plugins: they show that it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+
+_CODE_SUFFIXES = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
+
+
+def hash_code(plugin: type) -> dict[str, str]:
+    """Returns the digest of the code of a plugin class, by name of its package or plugin file.
+
+    Base classes in other packages count if they are plugins, but not those of expfw itself. The digest of a package
+    covers all its modules, because the plugin may use any of them, and is computed once, when the package is imported.
+    """
+    names = {cls.__module__ for cls in plugin.__mro__ if hasattr(cls, "kind")}
+    modules = {_find_outer_module(name) for name in names if name.partition(".")[0] != "expfw"}
+    digests = {}
+    for module in modules - {None}:
+        file = Path(getattr(module, "__file__", None) or "")
+        if module.__package__:
+            digests[module.__package__] = _hash_package(file.parent)
+        elif file.is_file():
+            digests[file.name] = hash_file(file)
+    return dict(sorted(digests.items()))
+
+
+def _find_outer_module(name: str) -> ModuleType | None:
+    """Returns the outermost package of a module that has an `__init__.py`, otherwise the module itself."""
+    parts = name.split(".")
+    modules = [sys.modules.get(".".join(parts[: count + 1])) for count in range(len(parts))]
+    return next((module for module in modules if getattr(module, "__file__", None)), modules[-1])
+
+
+@cache
+def _hash_package(folder: Path) -> str:
+    lines = []
+    for path in folder.rglob("*"):
+        if path.name.endswith(_CODE_SUFFIXES) and path.is_file():
+            with suppress(OSError):  # deleted in the meantime
+                lines.append(f"{path.relative_to(folder).as_posix()} {hash_file(path)}")
+    return hashlib.sha256(repr(sorted(lines)).encode()).hexdigest()[:16]
+
+
+def hash_file(file: Path) -> str:
+    """Returns the digest of a file, 16 hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -20,10 +20,12 @@ def hash_code(plugin: type) -> dict[str, str]:
     covers all its modules, because the plugin may use any of them, and is computed once, when the package is imported.
     """
     names = {cls.__module__ for cls in plugin.__mro__ if hasattr(cls, "kind")}
-    modules = {_find_outer_module(name) for name in names if name.partition(".")[0] != "expfw"}
     digests = {}
-    for module in modules - {None}:
-        file = Path(getattr(module, "__file__", None) or "")
+    for name in names:
+        module = _find_outer_module(name)
+        if name.partition(".")[0] == "expfw" or module is None or module.__file__ is None:
+            continue  # without a file: defined in a notebook
+        file = Path(module.__file__)
         if module.__package__:
             digests[module.__package__] = _hash_package(file.parent)
         elif file.is_file():
@@ -32,10 +34,10 @@ def hash_code(plugin: type) -> dict[str, str]:
 
 
 def _find_outer_module(name: str) -> ModuleType | None:
-    """Returns the outermost package of a module that has an `__init__.py`, otherwise the module itself."""
+    """Returns the outermost package of a module that has an `__init__.py`, or the module itself; None without a file."""
     parts = name.split(".")
     modules = [sys.modules.get(".".join(parts[: count + 1])) for count in range(len(parts))]
-    return next((module for module in modules if getattr(module, "__file__", None)), modules[-1])
+    return next((module for module in modules if getattr(module, "__file__", None)), None)
 
 
 @cache

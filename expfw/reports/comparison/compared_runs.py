@@ -19,6 +19,8 @@ _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
 _IGNORED_PARAMETERS = ("name", "runs_dir", "quiet")
 _CPU_FEATURES = "vector instructions"
+_NEWER_ENTRIES = ("CPU", "memory", "GPUs")
+"""Entries of the environment that earlier versions of expfw did not record; compared only if all runs have them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class RunComparison:
     def environment(self) -> dict[str, list[str]]:
         """Entries of the environment that differ and can change results, with the value of each run."""
         differing, _ = _split_by_difference([_describe_environment(run) for run in self.runs], "none")
+        for name in _NEWER_ENTRIES:
+            if "none" in differing.get(name, ()):
+                del differing[name]
         if (values := differing.get(_CPU_FEATURES)) is not None:
             common_features = set.intersection(*(set(value.split()) for value in values))
             differing[_CPU_FEATURES] = [
@@ -160,6 +165,6 @@ def _describe_environment(run: RecordedRun) -> dict[str, str]:
         values |= {"CPU": recorded.cpu.model, "cores": str(recorded.cpu.cores)}
         values[_CPU_FEATURES] = " ".join(recorded.cpu.features)
     values["memory"] = None if recorded.memory_gib is None else f"{recorded.memory_gib:g} GiB"
-    values["GPUs"] = ", ".join(recorded.gpus) if recorded.gpus else None
+    values["GPUs"] = None if recorded.gpus is None else ", ".join(recorded.gpus) or "no GPU"
     values |= {name: str(info[name]) for name in ("threads", "replicas") if name in info}
     return {name: value for name, value in values.items() if value is not None}

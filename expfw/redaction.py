@@ -121,7 +121,8 @@ _SECRET_LITERAL = re.compile(
     re.IGNORECASE,
 )
 _SECRET_LINE = re.compile(
-    rf"^([+ -]?[ \t]*(?:- |export )?[ \t]*[\w.-]{{0,40}}(?:{_SECRET_PATTERN})\w{{0,40}}[ \t]*[:=][ \t]*)[^\s\"'{{\[<|>].*$",
+    rf"^([+ -]?[ \t]*(?:- |export )?[ \t]*[\w.-]{{0,40}}(?:{_SECRET_PATTERN})\w{{0,40}}[ \t]*[:=][ \t]*)"
+    r"[^\s\"'{\[<|>].*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)

@@ -34,7 +34,7 @@ def hash_code(plugin: type) -> dict[str, str]:
 
 
 def _find_outer_module(name: str) -> ModuleType | None:
-    """Returns the outermost package of a module that has an `__init__.py`, or the module itself; None without a file."""
+    """Returns the outermost package with an `__init__.py`, or the module itself; None if it has no file."""
     parts = name.split(".")
     modules = [sys.modules.get(".".join(parts[: count + 1])) for count in range(len(parts))]
     return next((module for module in modules if getattr(module, "__file__", None)), None)

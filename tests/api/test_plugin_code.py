@@ -48,7 +48,9 @@ def hash_again(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("init", ["", None])
 def test_the_digest_of_a_package_covers_all_its_code(hash_again, changed, is_code, init):
-    files = {"coded/model.py": MODEL} | ({"coded/__init__.py": init, "coded/layers/__init__.py": ""} if init == "" else {})
+    files = {"coded/model.py": MODEL} | (
+        {"coded/__init__.py": init, "coded/layers/__init__.py": ""} if init == "" else {}
+    )
     before = hash_again("coded.model:Mine", files)
     assert list(before) == ["coded"]
     assert hash_again("coded.model:Mine", files) == before

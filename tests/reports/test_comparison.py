@@ -97,7 +97,9 @@ def test_json_output_is_complete(runs_dir, capsys):
 
 def test_packages_that_do_not_affect_results_are_counted_and_listed_apart(workdir, capsys):
     for name, versions in {"aaaa": {"rich": "13", "numpy": "2.0"}, "bbbb": {"rich": "14", "pip": "1"}}.items():
-        folder = write_run(workdir / "runs", f"{name}2222", packages={"tensorflow": "2.21.0", "numpy": "1.0", **versions})
+        folder = write_run(
+            workdir / "runs", f"{name}2222", packages={"tensorflow": "2.21.0", "numpy": "1.0", **versions}
+        )
         environment = json.loads((folder / "environment.json").read_text())
         environment |= {"relevant_packages": ["numpy", "tensorflow"], "memory_gib": 3.0, "gpus": [name]}
         (folder / "environment.json").write_text(json.dumps(environment))

@@ -83,11 +83,17 @@ CALLBACK = "import expfw\nclass Seen(expfw.Callback):\n    pass\n"
 
 
 @pytest.mark.parametrize(
-    ("changed", "is_new"), [("coded/layers.py", True), ("seen.py", True), ("coded/notes.md", False), ("other.py", False)]
+    ("changed", "is_new"),
+    [("coded/layers.py", True), ("seen.py", True), ("coded/notes.md", False), ("other.py", False)],
 )
 def test_a_finished_run_with_other_plugin_code_is_not_done(expfw_process, workdir, monkeypatch, changed, is_new):
     """A model of an installed package, and a callback of a plugin file."""
-    files = {"site/coded/__init__.py": "", "site/coded/layers.py": "", "site/coded/model.py": MODEL, "seen.py": CALLBACK}
+    files = {
+        "site/coded/__init__.py": "",
+        "site/coded/layers.py": "",
+        "site/coded/model.py": MODEL,
+        "seen.py": CALLBACK,
+    }
     files["site/coded-1.0.dist-info/METADATA"] = "Metadata-Version: 2.1\nName: coded\nVersion: 1.0\n"
     files["site/coded-1.0.dist-info/entry_points.txt"] = "[expfw.model]\nmine = coded.model:Mine\n"
     for name, text in files.items():

@@ -66,7 +66,7 @@ def test_large_binary_and_other_files_are_only_named(repository):
     (repository / "ignored").write_text("not named")
     _, patch = read_source_changes(repository / "runs")
     for line in (
-        "# omitted: old.py, 586.0 KiB",
+        "# omitted: old.py, 683.7 KiB",
         "# omitted: data.csv, 390.6 KiB",
         "# omitted: image.png, binary, 0.2 KiB",
         "# omitted: latin.txt, binary, 0.0 KiB",

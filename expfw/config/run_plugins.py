@@ -37,7 +37,7 @@ class RunPlugins:
             for name, digest in entry.code.items() if entry.kind != "tracker" else ():
                 if digest not in digests.setdefault(name, digest):  # two plugin files have the same name
                     digests[name] += digest
-        return digests
+        return dict(sorted(digests.items()))
 
     def drop_kind(self, kind: str) -> RunPlugins:
         """Returns these plugins without those of one kind."""

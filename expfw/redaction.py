@@ -247,3 +247,29 @@ def redact_yaml(text: str) -> str:
             hidden_indent = None if match[3] == "=" else indent
         lines.append(redact_options(line))
     return "\n".join(lines)
+
+
+# Each part has a bound: source code may contain very long words and lines.
+_SECRET_LITERAL = re.compile(
+    rf"((?:{_KEY})\w{{0,40}}\\?[\"']?\]?\s{{0,9}}(?::\s{{0,9}}\w{{1,40}}\s{{0,9}})?[:=]=?\s{{0,9}}[bfru]?\\?)"
+    r"(?:(\"+)(?:[^\"\\\n]|\\[^\"])+|('+)(?:[^'\\\n]|\\[^'])+)",
+    re.IGNORECASE,
+)
+_SECRET_LINE = re.compile(
+    rf"^([+ -]?[ \t]*(?:- |export )?[ \t]*[\w.-]{{0,40}}(?:{_KEY})\w{{0,40}}[ \t]*[:=][ \t]*)"
+    r"[^\s\"'{\[<|>].*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+_KNOWN_TOKEN = re.compile(r"\b(Bearer +|gh[opsu]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AKIA)[\w./+=-]{12,}")
+
+
+def redact_source(text: str, is_code: bool) -> str:
+    """Hides secrets in source code: quoted values of names that look like secrets, private keys, known kinds of tokens.
+
+    Except in program code (`is_code`), where they are expressions, values without quotes are hidden too.
+    """
+    text = _SECRET_LITERAL.sub(rf"\1\2\3{HIDDEN}", text)
+    text = text if is_code else _SECRET_LINE.sub(rf"\1{HIDDEN}", text)
+    text = _PRIVATE_KEY.sub(rf"\1 {HIDDEN} ", text)
+    return redact_text(_KNOWN_TOKEN.sub(rf"\1{HIDDEN}", text))

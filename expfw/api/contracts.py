@@ -94,8 +94,8 @@ class Dataset(Plugin):
     def identity(self) -> Mapping[str, Any]:
         """Returns a cheap description that identifies the data: paths, sizes, modification times.
 
-        It is part of the run's fingerprint, which identifies configuration and data. If it is empty, `load` is called
-        in every run.
+        It is part of the run's fingerprint, which identifies configuration, data and code. If it is empty, `load` is
+        called in every run.
         """
         return {}
 

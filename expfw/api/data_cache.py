@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from filelock import FileLock
 
 from expfw.api.data import Splits
 from expfw.api.data_files import read_splits, write_splits
+from expfw.api.plugin_code import hash_code
 from expfw.system.temporary_folders import temporary_folder
 
 log = logging.getLogger("expfw")
@@ -26,10 +26,8 @@ GIB = 2**30
 
 def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
     """Returns a key for the data, computed from the plugin and its code, its options, the files it reads, the seed."""
-    file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
-    files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]
-    code = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-    content = [1, f"{plugin.__module__}.{plugin.__qualname__}", code, repr(options), dict(identity), seed]
+    name, code = f"{plugin.__module__}.{plugin.__qualname__}", hash_code(plugin)
+    content = [1, name, code, repr(options), dict(identity), seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

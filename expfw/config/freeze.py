@@ -76,8 +76,23 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def compute_fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
-    """Returns a hash, 16 hexadecimal digits, of everything that affects the result: configuration and data."""
+def compute_fingerprint(config: RunConfig, identity: Mapping[str, Any], code: Mapping[str, str] | None = None) -> str:
+    """Returns a hash of everything that affects the result: configuration and data, then the code of the plugins.
+
+    The two parts are separated by a dash; see `drop_code`. Earlier versions of expfw recorded the first part only.
+
+    Args:
+        identity: identity of the data.
+        code: digests of `hash_code`; their names are not part of the fingerprint.
+    """
     relevant = {k: v for k, v in to_plain(config).items() if k not in KEYS_NOT_IN_FINGERPRINT}
     text = json.dumps([relevant, to_plain(identity)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    parts = [hashlib.sha256(text.encode()).hexdigest()[:16]]
+    if code:
+        parts.append(hashlib.sha256(repr(sorted(code.values())).encode()).hexdigest()[:16])
+    return "-".join(parts)
+
+
+def drop_code(fingerprint: str) -> str:
+    """Returns the part of a fingerprint that identifies configuration and data."""
+    return fingerprint.partition("-")[0]

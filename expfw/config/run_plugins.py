@@ -30,6 +30,15 @@ class RunPlugins:
         """The dataset plugin."""
         return next(plugin for plugin in self.instances if isinstance(plugin, Dataset))
 
+    def hash_code(self) -> dict[str, str]:
+        """Returns the digests of the code of all plugins that can change the result: all except trackers."""
+        digests: dict[str, str] = {}
+        for entry in self.entries:
+            for name, digest in entry.code.items() if entry.kind != "tracker" else ():
+                if digest not in digests.setdefault(name, digest):  # two plugin files have the same name
+                    digests[name] += digest
+        return dict(sorted(digests.items()))
+
     def drop_kind(self, kind: str) -> RunPlugins:
         """Returns these plugins without those of one kind."""
         return RunPlugins(

@@ -16,6 +16,7 @@ from typing import Any
 
 from expfw.api import option_schema
 from expfw.api.contracts import Plugin
+from expfw.api.plugin_code import hash_code
 from expfw.errors import ExpfwError, PluginError, truncate_text
 from expfw.plugins import validation
 from expfw.plugins.importing import import_file, import_safely
@@ -121,6 +122,11 @@ class PluginEntry:
         for _, problem, remedy in validation.find_class_problems(cls, KINDS[self.kind]):
             raise PluginError(f"{self.label}{problem}; {remedy}")
         return cls
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Digests of the code of the class when it was first used in this process; see `hash_code`."""
+        return hash_code(self.load())
 
     def make_defaults(self) -> dict[str, Any]:
         """Returns the defaults of the options.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from expfw.api.plugin_code import hash_file
 from expfw.errors import PluginError, TrustError, truncate_text
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.system.formatting import join_some
-from expfw.system.input_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,3 @@ class Trust:
 def make_trust(files: Sequence[str | Path], records: bool) -> Trust:
     """Returns the trust for arguments of a Python function."""
     return Trust(tuple(str(Path(file).absolute()) for file in files), records)
-
-
-def hash_file(file: str) -> str | None:
-    """Returns the digest of a plugin file, 16 hexadecimal digits; None if it cannot be read."""
-    with suppress(OSError, ValueError):
-        return hashlib.sha256(read_bytes(file)).hexdigest()[:16]
-    return None

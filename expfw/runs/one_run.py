@@ -149,7 +149,9 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: Journ
         fields |= {"sweep_folder": request.sweep_folder, "trial": request.trial}
     config_record = run_record.make_config_record(run.config)
     try:
-        summary, files = run_record.write_environment(request.overrides, prepared.plugins.entries, run.folder)
+        summary, files = run_record.write_environment(
+            request.overrides, prepared.plugins.entries, run.folder, run.config
+        )
         run_journal.write(
             kind,
             id=run.id,
@@ -157,6 +159,7 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: Journ
             fingerprint=request.fingerprint,
             data=request.data,
             files=run_record.hash_files(request.files),
+            code=request.code,
             **config_record,
             environment=summary,
             tags=config_record["config"]["tags"],

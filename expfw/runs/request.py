@@ -21,13 +21,14 @@ class Request:
     """Request for one run; plain data, so that it can be sent to another process.
 
     Attributes:
-        fingerprint: fingerprint of configuration and data.
+        fingerprint: fingerprint of configuration, data and code.
         overrides: overrides typed by the user, for the record.
         files: plugin files.
         sweep_id: ID of the sweep that the trial belongs to; None for a single run, like `sweep_folder` and `trial`.
         swept: swept parameters of the trial; see `Run`.
         delivery_folder: folder in which a shipper looks for journals.
         data: `identity()` of the dataset plugin.
+        code: digests of the code of the plugins, see `hash_code`.
         resume_point: state to resume from; None for a new run.
     """
 
@@ -42,6 +43,7 @@ class Request:
     swept: Mapping[str, Any] = field(default_factory=dict)
     delivery_folder: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     resume_point: ResumePoint | None = None
 
     def make_folder(self) -> Path:
@@ -83,8 +85,10 @@ def prepare_run(
     catalogue = catalogue or get_catalogue()
     plugins = plugins or make_run_plugins(config, catalogue)
     identity: Mapping[str, Any] = to_plain(plugins.dataset.identity())
-    fingerprint = compute_fingerprint(config, identity)
-    return PreparedRun(Request(config, fingerprint, files=catalogue.files, data=identity, **fields), plugins)
+    code = plugins.hash_code()
+    fingerprint = compute_fingerprint(config, identity, code)
+    request = Request(config, fingerprint, files=catalogue.files, data=identity, code=code, **fields)
+    return PreparedRun(request, plugins)
 
 
 def prepare_request(request: Request) -> PreparedRun:

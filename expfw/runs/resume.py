@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from expfw.api.result import FINISHED, PRUNED
@@ -24,11 +25,10 @@ from expfw.system.contained_paths import resolve_tree
 from expfw.system.json_values import normalize_json
 from expfw.system.yaml_files import read_yaml
 from expfw.tracking import run_folders, run_record
+from expfw.tracking.environment import Environment
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
 
 _CHANGEABLE_PREFIXES = ("callback.", "tracker.", "train.epochs", "train.steps", "quiet", "cache_gib")
-_PACKAGES = ("tensorflow", "keras", "numpy")
-"""Packages of which another version can change the results of a training."""
 
 
 def prepare_resume(
@@ -103,7 +103,7 @@ def prepare_resume(
 
 
 def prepare_rerun(recorded_run: RecordedRun, secret_overrides: Sequence[str]) -> tuple[PreparedRun, list[str]]:
-    """Prepares a new run with the same configuration; also returns the differences of data and environment.
+    """Prepares a new run with the same configuration; also returns the differences of data, code and environment.
 
     `secret_overrides` are for secrets, which are not in the record.
     """
@@ -121,7 +121,7 @@ def _prepare(
 ) -> tuple[PreparedRun, list[str]]:
     """Prepares a run of the recorded configuration with overrides; `fields` are other fields of its request.
 
-    Also returns the differences of data and environment.
+    Also returns the differences of data, code and environment.
     """
     # The recorded value of `quiet` applied to the first command only.
     values, environment_values = apply_overrides({**config_values, "quiet": False}, config_overrides)
@@ -136,6 +136,7 @@ def _prepare(
     prepared = prepare_run(config, catalogue, **fields)
     return prepared, [
         *find_data_differences(recorded_run, prepared.request.data),
+        *find_code_differences(recorded_run, prepared.request.code),
         *find_environment_differences(
             recorded_run, prepared.plugins.entries, len(cpu.get_cores()) if cores is None else cores
         ),
@@ -225,25 +226,40 @@ def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]
         yield f"the data has changed since the run started: {line}"
 
 
+def find_code_differences(recorded_run: RecordedRun, code: Mapping[str, str]) -> Iterator[str]:
+    """Yields one line for each package or file of plugins whose code differs from the recorded one."""
+    recorded_code = recorded_run.code
+    if recorded_code is None:
+        yield "the plugin code of the run is unknown, because an earlier version of expfw recorded the run"
+        recorded_code = {}
+    # An added or removed plugin is a difference of the environment.
+    changed = [name for name, digest in code.items() if recorded_code.get(name, digest) != digest]
+    files = recorded_run.setup["files"]
+    changed += [Path(file).name for file, digest in run_record.hash_files(files).items() if digest != files[file]]
+    for name in dict.fromkeys(changed):
+        yield f"the code of {name} has changed since the run started"
+
+
 def find_environment_differences(
     recorded_run: RecordedRun, entries: Sequence[PluginEntry], cores: int
 ) -> Iterator[str]:
     """Yields one line for each difference of machine, packages and plugins that can change the results of the run."""
-    if not recorded_run.environment:
+    recorded = recorded_run.environment
+    if recorded is None:
         path = recorded_run.folder / run_folders.ENVIRONMENT_FILE
         yield f"cannot read {path}: the environment of the run is unknown"
         return
+    current = run_record.describe_environment(entries)
+    has_gpus = recorded.gpus is not None and any(getattr(entry.load(), "on_gpus", False) for entry in entries)
 
-    def select(environment: Mapping[str, Any], files: Mapping[str, str], max_cores: int) -> dict[str, Any]:
+    def select(environment: Environment, max_cores: int) -> dict[str, Any]:
         return {
-            **{name: version for name, version in environment["packages"].items() if name in _PACKAGES},
-            **{name: source for name, source in environment["plugins"].items() if not name.startswith("tracker.")},
-            "CPU features": environment["cpu"]["features"],
-            **files,
+            **{name: environment.packages[name] for name in recorded.result_packages if name in environment.packages},
+            **{name: source for name, source in environment.plugins.items() if not name.startswith("tracker.")},
+            "CPU features": environment.cpu.features,
+            **({"GPUs": sorted({*(environment.gpus or ())})} if has_gpus else {}),
             "number of CPU cores": max_cores,
         }
 
-    files = recorded_run.setup["files"]
     usable_cores = min(cores, recorded_run.cores)  # the run is limited to the recorded number
-    current = select(run_record.describe_environment(entries), run_record.hash_files(files), usable_cores)
-    yield from find_differences(current, select(recorded_run.environment, files, recorded_run.cores))
+    yield from find_differences(select(current, usable_cores), select(recorded, recorded_run.cores))

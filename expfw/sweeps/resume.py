@@ -16,7 +16,13 @@ from expfw.errors import ConfigError, JournalError
 from expfw.plugins.trust import Trust
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
-from expfw.runs.resume import check_record, find_data_differences, find_differences, prepare_resume
+from expfw.runs.resume import (
+    check_record,
+    find_code_differences,
+    find_data_differences,
+    find_differences,
+    prepare_resume,
+)
 from expfw.system import process_lock
 from expfw.system.json_values import normalize_json
 from expfw.tracking.ledger import WAITING, Trial
@@ -69,7 +75,9 @@ def plan_resume(
             if trial.fingerprint != request.fingerprint and not accept:
                 recorded_run = read_run(Path(trial.folder))
                 differences = _find_differences(request.config, recorded_run.params)
-                _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
+                differences += find_data_differences(recorded_run, request.data)
+                differences += find_code_differences(recorded_run, request.code)
+                _reject_differences(trial.title, differences)
             if is_interrupted and resume_options.retry_numbers is None:
                 recorded_run = replace(read_run(Path(trial.folder)), trust=Trust(request.files))
                 if cores is None:

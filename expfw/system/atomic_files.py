@@ -29,7 +29,7 @@ def write_json(path: Path, values: Any, is_atomic: bool = True, indent: int | No
 
 
 def _write(path: Path, text: str, is_atomic: bool) -> None:
-    data = text.encode(locale.getencoding())
+    data = text.encode(locale.getencoding(), "surrogateescape")  # a patch may contain other encodings
     if is_atomic:
         write_bytes(path, data)
     else:

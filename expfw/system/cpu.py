@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 
@@ -19,9 +20,19 @@ def limit_cores(count: int) -> None:
 
 def get_cpu_features() -> list[str]:
     """Returns the vector instructions that affect the rounding of sums; empty if the system does not list them."""
+    flags = (_read_cpu_info("flags") or "").split()
+    return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4")))
+
+
+def get_cpu_model() -> str:
+    """Returns the name of the CPU, or its architecture if the system does not name it."""
+    return _read_cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _read_cpu_info(name: str) -> str | None:
+    """Returns a value of the first CPU in `/proc/cpuinfo`; None if it is missing."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return []
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4")))
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -15,8 +15,8 @@ from expfw.errors import ConfigError, JournalError, NotFoundError, RunsFolderErr
 from expfw.plugins.trust import Trust
 from expfw.system import cpu, process_lock
 from expfw.system.contained_paths import resolve_inside
-from expfw.system.json_values import read_json
 from expfw.tracking import journal, run_folders
+from expfw.tracking.environment import Environment, read_environment
 from expfw.tracking.journal import Journal, Record
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ class RecordedRun:
         return self.starts[-1]
 
     @property
+    def code(self) -> dict[str, str] | None:
+        """Digests of the code of the plugins at the last start or resume; None if they are not recorded."""
+        code = self.setup.get("code")  # missing in the records of earlier versions of expfw
+        return {name: str(digest) for name, digest in code.items()} if isinstance(code, dict) else None
+
+    @property
     def end_steps(self) -> Sequence[int]:
         """Steps at which the run had ended before it was trained longer."""
         return list(self.setup.get("ends", ()))
@@ -164,16 +170,15 @@ class RecordedRun:
         return {name: value for record in self.select("info") for name, value in record["values"].items()}
 
     @cached_property
-    def environment(self) -> Mapping[str, Any]:
-        """Environment at the first start: versions, machine, source code; empty if it cannot be read."""
-        with suppress(OSError, ValueError):
-            return dict(read_json(self.folder / run_folders.ENVIRONMENT_FILE))
-        return {}
+    def environment(self) -> Environment | None:
+        """Environment at the first start: versions, machine, source code; None if it cannot be read."""
+        return read_environment(self.folder / run_folders.ENVIRONMENT_FILE)
 
     @property
     def cores(self) -> int:
         """Number of CPU cores that the run could use."""
-        return int(self.environment["cpu"]["cores"]) if self.environment else len(cpu.get_cores())
+        recorded_cores = self.environment and self.environment.cpu.cores
+        return recorded_cores or len(cpu.get_cores())
 
     @property
     def result(self) -> Result:

@@ -8,61 +8,52 @@ import importlib.metadata
 import math
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from expfw.api.data import Split, Splits, map_parts
+from expfw.api.plugin_code import hash_file
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
-from expfw.plugins.trust import hash_file
 from expfw.redaction import redact_overrides
-from expfw.system import atomic_files
-from expfw.system.cpu import get_cores, get_cpu_features
+from expfw.system import atomic_files, cpu, hardware
+from expfw.tracking.environment import CpuInfo, Environment, find_relevant_packages, list_packages
+from expfw.tracking.source_changes import read_source_changes
 from expfw.version import __version__
 
 _DIGEST_BYTES = 1 << 20
-_PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
 
 
-def describe_environment(entries: Iterable[PluginEntry]) -> dict[str, Any]:
-    """Returns versions, machine, source code and command line, to explain differences between runs.
+def describe_environment(entries: Sequence[PluginEntry]) -> Environment:
+    """Returns versions, machine and command line, to explain differences between runs.
 
     Imports none of the packages that it lists.
     """
-    git = None
-    if (commit := _run_git("rev-parse", "HEAD")) is not None:
-        is_dirty = bool((_run_git("status", "--porcelain") or "").strip())
-        git = {"commit": commit.strip(), "dirty": is_dirty, "diff": _run_git("diff", "HEAD") or ""}
-    user = "unknown"
+    user, packages = "unknown", list_packages()
     with suppress(OSError, KeyError):  # a container without a user database
         user = getpass.getuser()
-    return {
-        "expfw": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := _find_version(name))},
-        "plugins": {f"{entry.kind}.{entry.name}": entry.source for entry in entries},
-        "cpu": {"cores": len(get_cores()), "features": get_cpu_features()},
-        "git": git,
-        "user": user,
-        "command": redact_overrides(sys.argv),
-        "working_directory": os.getcwd(),
-    }
-
-
-def _run_git(*arguments: str) -> str | None:
-    command = ["git", *arguments]
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, errors="replace", timeout=10)
-    return None
+    return Environment(
+        expfw=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=packages,
+        relevant_packages=find_relevant_packages(entries, packages),
+        plugins={f"{entry.kind}.{entry.name}": entry.source for entry in entries},
+        cpu=CpuInfo(len(cpu.get_cores()), cpu.get_cpu_features(), cpu.get_cpu_model()),
+        memory_gib=hardware.get_memory_gib(),
+        gpus=hardware.list_gpu_names(),
+        user=user,
+        command=redact_overrides(sys.argv),
+        working_directory=os.getcwd(),
+    )
 
 
 def _find_version(package: str) -> str | None:
@@ -72,7 +63,7 @@ def _find_version(package: str) -> str | None:
 
 
 def write_environment(
-    overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path
+    overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path, config: RunConfig
 ) -> tuple[dict[str, str], list[str]]:
     """Writes overrides and environment to the run folder; keeps the files of earlier starts of a resumed run.
 
@@ -80,19 +71,19 @@ def write_environment(
     """
     start_number = 1 + len(list(folder.glob("overrides*.yaml")))
     suffix = "" if start_number == 1 else f"-{start_number}"
-    description = describe_environment(entries)
-    git = description["git"]
-    summary = {f"plugin.{name}": version for name, version in description["plugins"].items()}
-    summary |= {"user": description["user"], "command": " ".join(["expfw", *description["command"][1:]])}
+    git, patch = read_source_changes(Path(config.runs_dir))
+    environment = replace(describe_environment(entries), git=git)
+    summary = {f"plugin.{name}": version for name, version in environment.plugins.items()}
+    summary |= {"user": str(environment.user), "command": " ".join(["expfw", *environment.command[1:]])}
     texts = {f"overrides{suffix}.yaml": yaml.safe_dump(redact_overrides(overrides))}
     if git is not None:
-        if diff := git.pop("diff"):
-            texts[f"diff{suffix}.patch"] = diff
-        summary |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
+        summary |= {"git_commit": git.commit, "git_dirty": str(git.dirty)}
+    if patch:
+        texts[f"diff{suffix}.patch"] = patch
     for name, text in texts.items():
         atomic_files.write_text(folder / name, text, is_atomic=False)
     environment_file = f"environment{suffix}.json"
-    atomic_files.write_json(folder / environment_file, description, is_atomic=False, indent=2)
+    atomic_files.write_json(folder / environment_file, asdict(environment), is_atomic=False, indent=2)
     return summary, [*texts, environment_file]
 
 

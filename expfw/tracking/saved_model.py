@@ -17,6 +17,7 @@ from expfw.api.contracts import Plugin
 from expfw.api.data import DataSpec, Splits, map_parts
 from expfw.api.data_files import deserialize_spec, serialize_spec
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
+from expfw.api.plugin_code import hash_file
 from expfw.api.preprocessing import AffineScaling
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
@@ -26,7 +27,7 @@ from expfw.errors import ConfigError, DataError, JournalError, PluginError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.manager import list_preload_modules, make_manager
-from expfw.plugins.trust import Trust, hash_file, make_trust
+from expfw.plugins.trust import Trust, make_trust
 from expfw.system import atomic_files, redirection
 from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.garbage_collection import import_modules
@@ -68,7 +69,7 @@ def save_model(
         "plugins": {f"{entry.kind}={entry.name}": entry.source for entry in entries},
         "arrays": dict(state.names),
         "files": [str(copy) for copy in copies],
-        "digests": {str(copy): hash_file(str(unfinished / copy)) for copy in copies},
+        "digests": {str(copy): hash_file(unfinished / copy) for copy in copies},
     }
     atomic_files.write_json(unfinished / _DESCRIPTION, content, is_atomic=False, indent=2)
     raw_example = map_parts(

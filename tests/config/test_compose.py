@@ -13,7 +13,7 @@ import expfw
 from expfw.api.run_config import to_plain
 from expfw.config.compose import Composition, compose, freeze_composed
 from expfw.config.compose_cache import Composer
-from expfw.config.freeze import build_config, compute_fingerprint
+from expfw.config.freeze import build_config, compute_fingerprint, drop_code
 from expfw.config.plugin_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import get_catalogue
@@ -102,6 +102,10 @@ def test_the_fingerprint_depends_only_on_options_that_affect_the_result():
     assert all(a != b for a, b in itertools.combinations(fingerprints, 2))
     same = ["runs_dir=elsewhere", "name=x", "+tags.a=b", "tracker=[]", "quiet=true", "sweep.slots=3"]
     assert compute_fingerprint(compose(same), {}) == fingerprints[0]
+    codes = [{"pkg": "1", "x.py": "2"}, {"pkg": "3", "x.py": "2"}, {"pkg": "1", "moved.py": "2"}]
+    first, other, moved = (compute_fingerprint(compose([]), {}, code) for code in codes)
+    assert first == moved != other
+    assert {drop_code(first), drop_code(other)} == {fingerprints[0]}
 
 
 def test_secrets_are_hidden():

@@ -323,6 +323,58 @@ def test_another_environment_is_rejected_or_accepted_with_a_warning(stopped):
     assert sum("the results may not be bit-identical" in warning for warning in result.warnings) == 3
 
 
+def test_an_unrelated_package_is_no_reason_to_reject(stopped):
+    path = stopped / "environment.json"
+    environment = json.loads(path.read_text())
+    environment["packages"] |= {"rich": "1.0", "expfw-unrelated": "3.0", "mlflow": "0.1"}
+    environment |= {"memory_gib": 1.0, "gpus": ["GeForce 256"]}
+    environment["cpu"]["model"] = "Intel 8086"
+    path.write_text(json.dumps(environment))
+    assert resume_run(stopped).status == "FINISHED"
+
+
+def test_a_package_that_a_plugin_requires_is_a_reason_to_reject(stopped):
+    path = stopped / "environment.json"
+    environment = json.loads(path.read_text())
+    environment["relevant_packages"].append("scipy")
+    environment["packages"]["scipy"] = "0.1"
+    path.write_text(json.dumps(environment))
+    assert re.search(r"scipy is .*, was 0\.1", get_rejection(stopped))
+
+
+def change_start(folder, **fields):
+    """Changes the first record, but not its length, because checkpoints refer to positions; None removes a field."""
+    path = folder / journal.NAME
+    start, _, rest = path.read_text().partition("\n")
+    record = {name: value for name, value in (json.loads(start) | fields).items() if value is not None}
+    path.write_text(f"{json.dumps(record).ljust(len(start))}\n{rest}")
+
+
+def test_changed_plugin_code_is_rejected_and_a_resume_records_the_new_code(stopped):
+    recorded_code = expfw.load(stopped).code
+    change_start(stopped, code=recorded_code | {"expfw_models": "0" * 16})
+    message = get_rejection(stopped)
+    assert "cannot be resumed bit for bit: the code of expfw_models has changed since the run started; undo" in message
+    assert resume_run(stopped, accept=True).status == "FINISHED"
+    resumed = expfw.load(stopped)
+    assert resumed.code == recorded_code
+    assert "the code of expfw_models has changed" in " ".join(resumed.result.warnings)
+
+
+def test_a_run_without_recorded_code_is_rejected(stopped):
+    change_start(stopped, code=None)
+    assert "the plugin code of the run is unknown, because an earlier version of expfw" in get_rejection(stopped)
+    assert resume_run(stopped, accept=True).status == "FINISHED"
+
+
+def test_a_changed_plugin_file_is_rejected(train, workdir):
+    file = workdir / "more.py"
+    file.write_text(PLATEAU)
+    folder = interrupt_run(train, 30, *MLP, "+callback=[noisy]", files=(str(file),))
+    file.write_text(f"{PLATEAU}# changed")
+    assert get_rejection(folder).count("the code of more.py has changed since the run started") == 1
+
+
 def test_changed_data_is_rejected_with_the_differences(train, workdir):
     rng = np.random.default_rng(0)
     path = workdir / "data.npz"

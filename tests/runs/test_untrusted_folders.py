@@ -16,9 +16,9 @@ from support import run_folders
 from support.interruptions import interrupt_run, resume_run
 
 import expfw
+from expfw.api.plugin_code import hash_file
 from expfw.plugins import importing
 from expfw.plugins.catalogue import get_cached_catalogue
-from expfw.plugins.trust import hash_file
 from expfw.runs.resume import prepare_resume
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger

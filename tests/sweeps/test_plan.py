@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ from expfw.sweeps.plan.build import Builds, find_distinct_models
 from expfw.sweeps.plan.measurement import Measurement
 from expfw.sweeps.plan.trials import PreviewRow, make_preview
 from expfw.sweeps.search.configuration_source import Search
-from expfw.tracking import run_folders
+from expfw.tracking import run_folders, run_index
 from expfw.tracking.ledger import Trial
 
 LINE = ("dataset=line", "model=ols", "tracker=[]", "callback=[checkpoint]")
@@ -75,6 +76,63 @@ def test_a_failed_run_is_not_done_and_a_resumed_run_counts_with_its_last_configu
     assert expfw_here("runs", "resume", run.run_id, "train.epochs=2").code == 0
     trials = read_plan(expfw_here, *LINE, "train.epochs=1,2")["trials"]
     assert [t["run_id"] for t in trials] == [None, run.run_id]
+
+
+MODEL = "from expfw_models.ols import Ols\nclass Mine(Ols):\n    pass\n"
+CALLBACK = "import expfw\nclass Seen(expfw.Callback):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_new"),
+    [("coded/layers.py", True), ("seen.py", True), ("coded/notes.md", False), ("other.py", False)],
+)
+def test_a_finished_run_with_other_plugin_code_is_not_done(expfw_process, workdir, monkeypatch, changed, is_new):
+    """A model of an installed package, and a callback of a plugin file."""
+    files = {
+        "site/coded/__init__.py": "",
+        "site/coded/layers.py": "",
+        "site/coded/model.py": MODEL,
+        "seen.py": CALLBACK,
+    }
+    files["site/coded-1.0.dist-info/METADATA"] = "Metadata-Version: 2.1\nName: coded\nVersion: 1.0\n"
+    files["site/coded-1.0.dist-info/entry_points.txt"] = "[expfw.model]\nmine = coded.model:Mine\n"
+    for name, text in files.items():
+        (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+        (workdir / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{workdir}/site:{os.environ.get('PYTHONPATH', '')}")
+    options = ("dataset=line", "model=mine", "tracker=[]", "callback=[seen]")
+    done = expfw_process("-p", "seen.py", "run", *options, "train.epochs=1")
+    assert done.code == 0, done.err
+    (run,) = run_index.list_runs(workdir / "runs")
+    assert list(run.code) == ["coded", "expfw_backends", "expfw_datasets", "expfw_models", "seen.py"]
+
+    def read_states():
+        plan = expfw_process("-p", "seen.py", "sweep", "--plan", *options, "train.epochs=1,2")
+        assert plan.code == 0, plan.err
+        return [line for line in plan.out.splitlines() if line.strip().startswith(("0 ", "1 ", "2 trials"))]
+
+    before = read_states()
+    assert f"done: run {run.id}" in before[0]
+    path = workdir / ("site" if "/" in changed else "") / changed
+    path.write_text((path.read_text() if path.exists() else "") + "# changed\n")
+    after = read_states()
+    assert (after != before) is is_new
+    if is_new:
+        assert f"new; run {run.id} had other plugin code" in after[0]
+        assert "0 already done" in after[2]
+
+
+def test_a_finished_run_of_an_earlier_version_is_not_done(expfw_here, train):
+    run = train(*LINE, "train.epochs=1")
+    path = run.folder / "journal.jsonl"
+    start, _, rest = path.read_text().partition("\n")
+    record = json.loads(start)
+    del record["code"]
+    record["fingerprint"] = record["fingerprint"].partition("-")[0]
+    path.write_text(f"{json.dumps(record)}\n{rest}")
+    text = expfw_here("sweep", "--plan", *LINE, "train.epochs=1,2").out
+    assert f"new; run {run.run_id} has no record of its plugin code" in text
+    assert "2 trials: 0 already done" in text
 
 
 def test_each_seed_is_a_trial(expfw_here, train):

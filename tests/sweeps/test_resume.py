@@ -111,6 +111,37 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     assert json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)["status"] == "FINISHED"
 
 
+def test_a_sweep_with_changed_plugin_code_is_rejected_or_accepted(sweep_here, expfw_process, fragile_file):
+    """Also after the fix of a plugin that let a trial fail."""
+    sweep = sweep_here("model=fragile", "model.how=well,fail", "seed=1", files=("fragile.py",))
+    before = sweep.trials
+    fragile_file.write_text(fragile_file.read_text().replace('raise RuntimeError("as configured")', "pass"))
+    for command in (("resume",), ("retry", "--failed")):
+        done = expfw_process("sweeps", command[0], sweep.entry.id, *command[1:])
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "trial 0 (how=well) has changed since it was recorded: the code of fragile.py has changed" in done.err
+        assert "keep the finished trials with --accept-differences" in done.err
+    done = expfw_process("sweeps", "retry", sweep.entry.id, "--failed", "--accept-differences")
+    assert done.code == 0, done.err
+    assert [trial.status for trial in sweep.trials] == ["FINISHED", "FINISHED"]
+    assert sweep.trials[0] == before[0]
+
+
+def test_a_sweep_of_an_earlier_version_is_rejected_with_the_reason(sweep_here, expfw_here):
+    sweep = sweep_here()
+    old_trials = [replace(trial, fingerprint=trial.fingerprint.partition("-")[0]) for trial in sweep.trials]
+    for trial in old_trials:
+        path = Path(trial.folder) / journal.NAME
+        start, _, rest = path.read_text().partition("\n")
+        record = {name: value for name, value in json.loads(start).items() if name != "code"}
+        path.write_text(f"{json.dumps(record)}\n{rest}")
+    sweep.pretend_interruption(*old_trials)
+    done = expfw_here("sweeps", "resume", sweep.entry.id)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "has changed since it was recorded: the plugin code of the run is unknown, because an earlier" in done.err
+    assert expfw_here("sweeps", "resume", sweep.entry.id, "--accept-differences").code == 0
+
+
 def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_starts(sweep_here, expfw_here):
     """`runs list` shows how to resume a run; a user may resume the trial first and then the sweep."""
     sweep = sweep_here("seed=1,2,3", "quiet=true")

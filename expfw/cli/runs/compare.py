@@ -65,4 +65,5 @@ def _to_json(comparison: RunComparison) -> dict[str, Any]:
         },
         "parameters": {"differ": differ, "same": same},
         "environment": comparison.environment,
+        "packages": comparison.other_packages,
     }

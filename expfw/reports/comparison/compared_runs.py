@@ -11,6 +11,7 @@ from typing import Any
 from expfw.errors import ConfigError, NotFoundError, list_choices
 from expfw.reports.live import sweep_status
 from expfw.tracking import ranking, run_index
+from expfw.tracking.environment import Environment
 from expfw.tracking.recorded_run import RecordedRun
 from expfw.tracking.run_index import Workspace
 
@@ -18,6 +19,8 @@ _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
 _IGNORED_PARAMETERS = ("name", "runs_dir", "quiet")
 _CPU_FEATURES = "vector instructions"
+_NEWER_ENTRIES = ("CPU", "memory", "GPUs")
+"""Entries of the environment that earlier versions of expfw did not record; compared only if all runs have them."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,32 @@ class RunComparison:
 
     @cached_property
     def environment(self) -> dict[str, list[str]]:
-        """Entries of the environment that differ, with the value of each run."""
+        """Entries of the environment that differ and can change results, with the value of each run."""
         differing, _ = _split_by_difference([_describe_environment(run) for run in self.runs], "none")
+        for name in _NEWER_ENTRIES:
+            if "none" in differing.get(name, ()):
+                del differing[name]
         if (values := differing.get(_CPU_FEATURES)) is not None:
             common_features = set.intersection(*(set(value.split()) for value in values))
             differing[_CPU_FEATURES] = [
                 " ".join(f for f in value.split() if f not in common_features) or "none" for value in values
             ]
+        codes = [run.code or {} for run in self.runs]
+        common_names = set.intersection(*map(set, codes))  # none if the code of a run is not recorded
+        rows = {f"code of {name}": [code[name] for code in codes] for name in sorted(common_names)}
+        return differing | {name: values for name, values in rows.items() if len(set(values)) > 1}
+
+    @cached_property
+    def other_packages(self) -> dict[str, list[str]]:
+        """Versions of the installed packages that differ, but do not change results; "none" if not installed."""
+        environments = [run.environment or Environment() for run in self.runs]
+        packages = [environment.packages for environment in environments]
+        is_complete = all(environment.relevant_packages is not None for environment in environments)
+        names = set.union(*map(set, packages)) if is_complete else set.intersection(*map(set, packages))
+        names -= {"expfw", *(name for environment in environments for name in environment.result_packages)}
+        differing, _ = _split_by_difference(
+            [{name: package.get(name, "none") for name in sorted(names)} for package in packages], "none"
+        )
         return differing
 
     def get_values(self, metric: str) -> list[float | None]:
@@ -135,15 +157,17 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
 
 def _describe_environment(run: RecordedRun) -> dict[str, str]:
     """Formats the environment, which may explain differences; for a resumed run, that of its first start."""
-    recorded, info = run.environment, run.info
-    environment = {name: str(recorded[name]) for name in ("expfw", "python") if name in recorded}
-    environment |= {name: str(version) for name, version in recorded.get("packages", {}).items()}
-    sources = {str(source).rpartition(" ")[::2] for source in recorded.get("plugins", {}).values()}
-    environment |= {f"plugins of {name}": version for name, version in sources if name not in ("", "expfw")}
-    if (git := recorded.get("git")) is not None:
-        environment["git"] = f"{git['commit'][:10]}{' and changes' if git['dirty'] else ''}"
-    if "cpu" in recorded:
-        environment["cores"] = str(recorded["cpu"]["cores"])
-        environment[_CPU_FEATURES] = " ".join(recorded["cpu"]["features"])
-    environment |= {name: str(info[name]) for name in ("threads", "replicas") if name in info}
-    return environment
+    recorded, info = run.environment or Environment(), run.info
+    values = {"expfw": recorded.expfw, "python": recorded.python}
+    values |= {name: recorded.packages.get(name) for name in recorded.result_packages}
+    sources = {source.rpartition(" ")[::2] for source in recorded.plugins.values()}
+    values |= {f"plugins of {name}": version for name, version in sources if name not in ("", "expfw")}
+    if recorded.git is not None:
+        values["git"] = f"{recorded.git.commit[:10]}{' and changes' if recorded.git.dirty else ''}"
+    if recorded.cpu.cores is not None:
+        values |= {"CPU": recorded.cpu.model, "cores": str(recorded.cpu.cores)}
+        values[_CPU_FEATURES] = " ".join(recorded.cpu.features)
+    values["memory"] = None if recorded.memory_gib is None else f"{recorded.memory_gib:g} GiB"
+    values["GPUs"] = None if recorded.gpus is None else ", ".join(recorded.gpus) or "no GPU"
+    values |= {name: str(info[name]) for name in ("threads", "replicas") if name in info}
+    return {name: value for name, value in values.items() if value is not None}

@@ -44,6 +44,11 @@ def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> s
         page.add_section("environment", "Environment differences", [], Table(columns, rows))
     else:
         page.add_section("environment", "Environment", ["Versions, commit and threads are the same."])
+    if packages := comparison.other_packages:
+        columns = [Column("package"), *(Column(run.id, "code") for run in runs)]
+        rows = [[name, *versions] for name, versions in packages.items()]
+        sentences = ["Other versions of these packages do not affect results."]
+        page.add_section("packages", "Other packages with different versions", sentences, Table(columns, rows))
     page.add_section("same", "The same in all runs", [], make_table_of_same_parameters(comparison))
     command = shlex.join(["expfw", "runs", "compare", *(run.id for run in runs)])
     page.add_footer(f"{command} --html{workspace.runs_dir_option}")

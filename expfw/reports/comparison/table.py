@@ -44,6 +44,9 @@ def print_comparison(console: Console, comparison: RunComparison, show_all: bool
         console.print(f"{BEST_MARK} best value")
     names = ", ".join(comparison.environment)
     console.print(f"environment differences: {names}" if names else "versions and threads are the same")
+    if count := len(comparison.other_packages):
+        text = f"{formatting.pluralize(count, 'other package')} {'has' if count == 1 else 'have'} different versions"
+        console.print(f"{text}, which do not affect results (--json and --html list them)")
 
 
 def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:

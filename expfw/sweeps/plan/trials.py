@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from expfw.api.result import FINISHED
 from expfw.api.run_config import RunConfig
 from expfw.config.compose import Composition
+from expfw.config.freeze import drop_code
 from expfw.errors import ExpfwError, JournalError
 from expfw.redaction import redact_overrides
 from expfw.runs.request import PreparedRun, Request
@@ -31,14 +32,15 @@ ProgressReport: TypeAlias = Callable[[int, int], Any]
 class PreviewRow:
     """A planned trial, with a request if it can run and otherwise with the reason why it cannot.
 
-    `finished_run` has the same configuration and the status FINISHED; `same_as` is the number of an earlier trial of
-    this sweep with the same configuration.
+    `finished_run` has the same fingerprint and the status FINISHED; `outdated_run` likewise, but with other code of its
+    plugins, or none in its record. `same_as` is the number of an earlier trial of this sweep with the same fingerprint.
     """
 
     trial: Trial
     request: Request | None = None
     error: str | None = None
     finished_run: RecordedRun | None = None
+    outdated_run: RecordedRun | None = None
     same_as: int | None = None
 
 
@@ -127,16 +129,20 @@ def _make_rows(
         trial = dataclasses.replace(trial, fingerprint=request.fingerprint)
         first_number = numbers_by_fingerprint.setdefault(request.fingerprint, number)
         same_as = None if first_number == number else first_number
-        rows.append(PreviewRow(trial, request, None, finished_runs.get(request.fingerprint), same_as))
+        finished_run = finished_runs.get(request.fingerprint)
+        outdated_run = None if finished_run else finished_runs.get(drop_code(request.fingerprint))
+        rows.append(PreviewRow(trial, request, None, finished_run, outdated_run, same_as))
     return rows
 
 
 def _find_finished_runs(runs_dir: Path) -> dict[str, RecordedRun]:
-    """Returns the newest FINISHED run for each fingerprint: single runs and trials of all sweeps."""
+    """Returns the newest FINISHED run for each fingerprint, with and without code: single runs and trials of sweeps."""
     runs_by_fingerprint: dict[str, RecordedRun] = {}
     for run in run_index.list_runs(runs_dir):
         is_resumed = any(run.folder.glob("overrides-*.yaml"))  # then it may have been trained longer
         with suppress(JournalError):
             if run.status == FINISHED:
-                runs_by_fingerprint.setdefault((run.setup if is_resumed else run.first).get("fingerprint", ""), run)
+                fingerprint = (run.setup if is_resumed else run.first).get("fingerprint", "")
+                for key in (fingerprint, drop_code(fingerprint)):
+                    runs_by_fingerprint.setdefault(key, run)
     return runs_by_fingerprint

@@ -22,7 +22,10 @@ from expfw.system.signals import Killed
 log = logging.getLogger("expfw")
 PRUNE_FILE = "prune"
 """File in the run folder that requests the status PRUNED; it contains the reason."""
-_SAVED = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_hook_steps")
+_SAVED = (
+    *("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_hook_steps"),
+    *("result_step", "result_metrics", "_metric_steps"),  # missing in checkpoints of earlier versions
+)
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Run:
         info: additional information to record, such as number of parameters, devices, threads.
         best_value: best value of the objective metric so far; None before the first one.
         best_step: optimizer step of `best_value`.
+        result_step: optimizer step of the value that ranks the run so far; None before the first one.
+        result_metrics: metrics at `result_step`, see `Result.metrics`.
+        test_on: weights to test and to save, `best` or `last`: `train.test_on` for the available data.
+        model_step: optimizer step of the tested and saved weights; None for the current step.
         stop_reason: reason of the first `request_stop`; None if there was none.
         pruned: whether the run was pruned.
         warnings: warnings so far.
@@ -81,6 +88,10 @@ class Run:
     info: dict[str, Any] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int | None = None
+    result_step: int | None = None
+    result_metrics: dict[str, float] = field(default_factory=dict)
+    test_on: str = "last"
+    model_step: int | None = None
     stop_reason: str | None = None
     pruned: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -97,6 +108,7 @@ class Run:
     stages: Stages = field(default_factory=Stages)
     _started_at: float = field(default_factory=time.monotonic)
     _hook_steps: list[int] = field(default_factory=list)
+    _metric_steps: dict[str, int] = field(default_factory=dict)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Records metric values at an optimizer step.
@@ -130,13 +142,24 @@ class Run:
             self._log_points("series", points, columns)
 
     def _log_points(self, kind: str, points: Sequence[Point], values: Mapping[str, Any]) -> None:
-        self.metrics.update(points[-1].values)
         self.next_points += points
         self.record(kind, step=points[0].step, values=values)
-        if (metric := self.objective.metric) in points[0].values:
-            for point in points:
-                if self.objective.is_better(point.values[metric], than=self.best_value):
-                    self.best_value, self.best_step = point.values[metric], point.step
+        self._update_result(points)
+
+    def _update_result(self, points: Sequence[Point]) -> None:
+        """Updates the latest metrics and those of the result, which are all of one step."""
+        metrics, steps, splits = self.metrics, self._metric_steps, ("val/", "test/")
+        for point in points:
+            step, value = point.step, point.values.get(self.objective.metric)
+            metrics.update(point.values)
+            steps.update(dict.fromkeys(point.values, step))
+            if is_best := value is not None and self.objective.is_better(value, than=self.best_value):
+                self.best_value, self.best_step = value, step
+            if is_best or (value is not None and self.objective.take == "last"):
+                self.result_metrics = {n: v for n, v in metrics.items() if steps[n] == step or not n.startswith(splits)}
+                self.result_step = step
+            elif step == self.result_step:
+                self.result_metrics.update(point.values)
 
     def message(self, text: str) -> None:
         """Records a one-line message in the journal."""
@@ -237,8 +260,10 @@ class Run:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores the values of `state`."""
+        if "result_step" not in state:
+            self._update_result([point for point in self.points() if point.step <= state["step"]])
         for name in _SAVED:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.next_points = [Point(step, values) for step, values in state["recent"]]
         self.spent, self.resumed_at = state["spent"], self.step
 
@@ -249,14 +274,19 @@ class Run:
 
     def result(self, status: str | None = None, error: str | None = None) -> Result:
         """Returns the result up to the current step."""
-        last_value = self.metrics.get(self.objective.metric)
+        step = self.step if self.result_step is None else self.result_step
+        metrics = dict(self.metrics if self.result_step is None else self.result_metrics)
+        for name in [n for n in self.metrics if n.startswith("test/") and n not in metrics]:  # of other weights
+            if weights := {self.best_step: "best", self.step: "last"}.get(self._metric_steps.get(name, -1)):
+                metrics[f"{name} ({weights})"] = self.metrics[name]
+        epoch, steps_since_epoch = divmod(step, self.steps_per_epoch or step + 1)
         return Result(
             run_id=self.id,
             name=self.name,
             folder=self.folder,
             status=status or (PRUNED if self.pruned else FINISHED),
-            metrics=dict(self.metrics),
-            objective=self.best_value if self.objective.take == "best" else last_value,
+            metrics=metrics,
+            objective=self.metrics.get(self.objective.metric) if self.objective.take == "last" else self.best_value,
             objective_metric=self.objective.metric,
             best_step=self.best_step,
             steps=self.step,
@@ -265,4 +295,6 @@ class Run:
             error=error,
             warnings=tuple(self.warnings),
             stop_reason=self.stop_reason,
+            metrics_step=step,
+            metrics_epoch=None if steps_since_epoch or self.steps_per_epoch is None else epoch,
         )

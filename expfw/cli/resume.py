@@ -14,7 +14,7 @@ from expfw.plugins import disabling
 from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
 from expfw.runs import exact_comparison, resume
-from expfw.sweeps.resume import ResumeOptions
+from expfw.sweeps.resume import FORMER_DEFAULTS, ResumeOptions
 from expfw.system import cpu
 from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.system.redirection import redirect_noise
@@ -121,7 +121,8 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(record["files"]))
-            composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
+            defaults = {} if "format" in record else FORMER_DEFAULTS
+            composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"], defaults)
             return train.run_sweep(composition, options, as_json)
     except DataError as error:
         error.add_note(f"(sweep {sweep.id} needs the data that it started with; restore the data)")

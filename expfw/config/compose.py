@@ -35,12 +35,14 @@ class Composition:
         catalogue: available plugins; by default the installed ones.
         config_name: name of the root configuration.
         config_dir: folder of configurations that is searched first.
+        defaults: values of options that would be null, by dotted key, for a recorded sweep.
     """
 
     overrides: Sequence[str]
     catalogue: Catalogue = field(default_factory=get_catalogue)
     config_name: str = "config"
     config_dir: str | None = None
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     def compose(self) -> RunConfig:
         """Composes a frozen configuration; raises the errors of `freeze`. Their messages are one line."""
@@ -71,6 +73,7 @@ class SweepComposition:
 
     def __init__(self, composition: Composition) -> None:
         self.catalogue, quoted_overrides = composition.catalogue, quote_overrides(composition.overrides)
+        self._defaults = composition.defaults
         hydra = make_hydra(self.catalogue, composition.config_dir)
         self.loader = hydra.config_loader
         self.hydra_config = config = hydra.compose_config(composition.config_name, quoted_overrides, RunMode.MULTIRUN)
@@ -101,7 +104,7 @@ class SweepComposition:
     def compose_trial(self, overrides: Sequence[str]) -> RunConfig:
         """Composes the frozen configuration of one trial; see `Composition.compose`."""
         with one_line_errors(overrides, self.catalogue):
-            return freeze_composed(self.compose(overrides), self.catalogue)
+            return freeze_composed(self.compose(overrides), self.catalogue, self._defaults)
 
 
 def compose(overrides: Sequence[str], catalogue: Catalogue | None = None) -> RunConfig:
@@ -109,8 +112,8 @@ def compose(overrides: Sequence[str], catalogue: Catalogue | None = None) -> Run
     return Composition(overrides, catalogue or get_catalogue()).compose()
 
 
-def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:
-    """Resolves and freezes a composed config, without Hydra's own node."""
+def freeze_composed(composed: DictConfig, catalogue: Catalogue, defaults: Mapping[str, str] | None = None) -> RunConfig:
+    """Resolves and freezes a composed config, without Hydra's own node; `defaults` as in `Composition`."""
     overrides = [str(override).lstrip("+~") for override in composed.hydra.overrides.task]
     for several in filter(None, (re.fullmatch(r"(\w+)=\[(.*,.*)\]", override) for override in overrides)):
         if several[1] in KINDS and several[1] not in MULTIPLE_KINDS:
@@ -122,6 +125,10 @@ def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:
         own_config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     environment_values = find_environment_values(own_config)
     values = cast("dict[str, Any]", OmegaConf.to_container(own_config, resolve=True, throw_on_missing=False))
+    for key, default in (defaults or {}).items():
+        section, _, name = key.partition(".")
+        if values[section][name] is None:
+            values[section][name] = default
     for kind in MULTIPLE_KINDS:
         values[kind] = _drop_unused_options(kind, values.get(kind) or {}, overrides, catalogue)
     try:

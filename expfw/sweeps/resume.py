@@ -21,6 +21,9 @@ from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
 from expfw.tracking.run_record import make_config_record
 
+SWEEP_FORMAT = 2
+"""Format of the record of a sweep; a sweep without it started with the defaults of an earlier version."""
+FORMER_DEFAULTS = {"train.test_on": "last", "objective.take": "best"}
 _SHUTDOWN_SECONDS, _STARTUP_SECONDS = 30.0, 2.0
 
 

@@ -16,7 +16,9 @@ from expfw.tracking.recorded_run import read_run
 
 WAITING = "WAITING"
 _LONGEST_NUMBER = 9
-_RESULT_FIELDS = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
+METRIC_FIELDS = ("objective", "objective_metric", "metrics", "metrics_step", "metrics_epoch")
+"""Fields of a trial with the metrics of its result."""
+_RESULT_FIELDS = ("status", *METRIC_FIELDS, "seconds", "error", "warnings")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Trial:
     objective: float | None = None
     objective_metric: str | None = None
     metrics: Mapping[str, float] | None = None
+    metrics_step: int | None = None
+    metrics_epoch: int | None = None
     seconds: float | None = None
     error: str | None = None
     warnings: Sequence[str] = ()
@@ -78,7 +82,7 @@ class Trial:
         except JournalError as journal_error:
             run, error = None, f"{end_reason}; {journal_error}"
         if run is not None and run.has_ended:
-            return replace(self, **{name: run.last[name] for name in _RESULT_FIELDS})
+            return replace(self, **{name: getattr(run.result, name) for name in _RESULT_FIELDS})
         if end_reason is not None:
             return replace(self, status=FAILED, error=error)
         return self if run is None else replace(self, status=run.status)

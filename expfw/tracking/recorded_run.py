@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,20 +122,21 @@ class RecordedRun:
     @property
     def objective(self) -> Objective:
         """Objective of the run; its metric is the training loss if there is no validation data."""
-        objective = self.config.objective
-        return next((objective.for_splits(record["samples"]) for record in self.select("dataset")), objective)
+        datasets = self.select("dataset")
+        return self.config.choose_objective(datasets[0]["samples"])[0] if datasets else self.config.objective
 
     @cached_property
     def points(self) -> list[Point]:
         """All logged points, in the order in which they were logged."""
-        return journal.select_points(self.records)
+        points, step = journal.select_points(self.records), self.last.get("best_step")
+        if step is None or "metrics_step" in self.last or self._test_on != "best":
+            return points
+        # Earlier versions logged the test metrics of the best weights at the last step.
+        return [Point(step, p.values) if all(n.startswith("test/") for n in p.values) else p for p in points]
 
-    @cached_property
-    def last_values(self) -> dict[str, float]:
-        """Last value of each metric."""
-        if "metrics" in self.last:
-            return dict(self.last["metrics"])
-        return {name: value for point in self.points for name, value in point.values.items()}
+    @property
+    def _test_on(self) -> str | None:
+        return self.first.get("params", {}).get("train.test_on")
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
@@ -168,15 +169,22 @@ class RecordedRun:
         """Number of CPU cores that the run could use."""
         return int(self.environment["cpu"]["cores"]) if self.environment else len(cpu.get_cores())
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """Result of the run; of a run that has not ended, its result so far."""
         if self.has_ended:
-            values = {f.name: self.last[f.name] for f in fields(Result) if f.name in self.last}
-            return Result(**{**values, "run_id": self.id, "name": self.name, "folder": self.folder.absolute()})
+            known_fields = (f for f in fields(Result) if f.name in self.last or f.default is MISSING)
+            values: dict[str, Any] = {f.name: self.last.get(f.name) for f in known_fields}
+            values |= {"run_id": self.id, "name": self.name, "folder": self.folder.absolute()}
+            result = Result(**values)
+            if "metrics_step" in self.last:
+                return result
+            return separate_steps(result, self._test_on)
         from expfw.api.run import Run
 
         run = Run(self.id, self.name, self.folder, self.config, self.objective, journal.discard_record)
+        for record in self.select("dataset"):
+            run.steps_per_epoch = -(-record["samples"]["train"] // self.config.train.batch_size)
         for point in self.points:
             run.step = max(run.step, point.step)
             run.log(point.values, point.step)
@@ -230,6 +238,25 @@ def record_death(folder: Path, error: str) -> None:
             result = replace(run.result, status=FAILED, error=error)
             with Journal(folder / journal.NAME) as run_journal:
                 run_journal.write("run_ended", **make_end_record(result))
+
+
+def separate_steps(result: Result, test_on: str | None) -> Result:
+    """Returns the result of a run of an earlier version, whose metrics are all the last ones, with metrics of one step.
+
+    The names of all others say which weights they belong to: `val/accuracy (last)`. `test_on` is the run's
+    `train.test_on`.
+    """
+    metrics, objective_metric = result.metrics or {}, result.objective_metric
+    is_last = result.objective is None or metrics.get(objective_metric) == result.objective
+    step = result.steps if is_last else result.best_step
+    model_step = result.best_step if test_on == "best" else result.steps
+    named_metrics = {}
+    for name, value in metrics.items():
+        own_step, weights = (model_step, test_on) if name.startswith("test/") else (result.steps, "last")
+        named_metrics[name if own_step == step else f"{name} ({weights})"] = value
+    if result.objective is not None:
+        named_metrics[objective_metric] = result.objective
+    return replace(result, metrics=named_metrics, metrics_step=step)
 
 
 def make_end_record(result: Result) -> dict[str, Any]:

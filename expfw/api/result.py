@@ -31,8 +31,9 @@ class Result:
         name: readable name of the run.
         folder: run folder.
         status: FINISHED, FAILED, KILLED or PRUNED.
-        metrics: value of every metric at `metrics_step`; of training metrics, the latest up to this step. If the tested
-            weights are those of another step, the names of the test metrics say which: `test/loss (last)`.
+        metrics: value of every metric at `metrics_step`; for metrics other than `val/*` and `test/*`, the latest up to
+            this step. If the tested weights are those of another step, the names of the test metrics say which:
+            `test/loss (last)`.
         objective: value of the objective metric, as configured by `objective`; None if it was never measured.
         objective_metric: name of the objective metric.
         best_step: optimizer step of the best objective value.

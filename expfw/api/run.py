@@ -147,7 +147,6 @@ class Run:
         self._update_result(points)
 
     def _update_result(self, points: Sequence[Point]) -> None:
-        """Updates the latest metrics and those of the result, which are all of one step."""
         metrics, steps, splits = self.metrics, self._metric_steps, ("val/", "test/")
         for point in points:
             step, value = point.step, point.values.get(self.objective.metric)
@@ -275,7 +274,8 @@ class Run:
     def result(self, status: str | None = None, error: str | None = None) -> Result:
         """Returns the result up to the current step."""
         step = self.step if self.result_step is None else self.result_step
-        metrics = dict(self.metrics if self.result_step is None else self.result_metrics)
+        metrics = {n: v for n, v in self.metrics.items() if not n.startswith(("train/", "val/", "test/"))}  # of the run
+        metrics |= self.result_metrics or self.metrics
         for name in [n for n in self.metrics if n.startswith("test/") and n not in metrics]:  # of other weights
             if weights := {self.best_step: "best", self.step: "last"}.get(self._metric_steps.get(name, -1)):
                 metrics[f"{name} ({weights})"] = self.metrics[name]

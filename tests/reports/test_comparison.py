@@ -85,6 +85,29 @@ def test_equal_runs_have_no_best_value_and_mode_max_marks_the_highest(workdir):
     assert compare_runs(["dddd", "eeee"], Workspace(workdir / "runs")).find_best_values("val/loss") == {0.2}
 
 
+@pytest.mark.parametrize(
+    ("test_on", "names"),
+    [
+        ("last", {"val/loss", "val/accuracy (last)", "test/loss (last)"}),
+        ("best", {"val/loss", "val/accuracy (last)", "test/loss"}),
+    ],
+)
+def test_the_last_metrics_in_a_record_of_an_earlier_version_have_their_name(workdir, capsys, test_on, names):
+    path = write_run(workdir / "runs", "aaaa2222", **{"train.test_on": test_on}) / journal.NAME
+    *lines, last_line = path.read_text().splitlines(keepends=True)
+    end = json.loads(last_line)
+    end |= {"objective": 0.25, "best_step": 2, "steps": 3, "metrics": {**end["metrics"], "test/loss": 0.75}}
+    path.write_text("".join(lines) + json.dumps(end) + "\n")
+    assert run_command(["runs", "list", "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert (run["metrics"].keys(), run["metrics"]["val/loss"], run["metrics_step"]) == (names, 0.25, 2)
+    assert run_command(["runs", "list"]) == 0
+    assert " step 2" in capsys.readouterr().out
+    assert run_command(["runs", "show", "aaaa"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name}  " in shown for name in names)
+
+
 def test_json_output_is_complete(runs_dir, capsys):
     assert run_command(["runs", "compare", "aaaa", "bbbb", "--json", "--metric", "val/loss"]) == 0
     comparison = json.loads(capsys.readouterr().out)

@@ -124,6 +124,24 @@ def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_start
     assert [record["text"].count("FINISHED") for record in records if record["kind"] == "note"][-1] == 3
 
 
+def test_a_sweep_of_an_earlier_version_keeps_its_defaults(sweep_here, expfw_here):
+    defaults = ["train.test_on=last", "objective.take=best"]
+    sweep = sweep_here("seed=1,2,3", "dataset=digits", "model=perceptron", "train.epochs=2", *defaults)
+    trials, path = sweep.trials, sweep.entry.folder / journal.NAME
+    first_line, *other_lines = path.read_text().splitlines(keepends=True)
+    start = json.loads(first_line)
+    del start["format"]
+    start["overrides"] = [override for override in start["overrides"] if override not in defaults]
+    path.write_text(json.dumps(start) + "\n" + "".join(other_lines))
+    sweep.pretend_interruption(replace(trials[2], status="FAILED", folder=None))
+    done = expfw_here("sweeps", "resume", sweep.entry.id)
+    assert done.code == 0, done.err
+    after = sweep.trials
+    assert after[:2] == trials[:2]
+    assert after[2].run_id != trials[2].run_id
+    assert (after[2].fingerprint, after[2].metrics) == (trials[2].fingerprint, trials[2].metrics)
+
+
 def test_a_run_interrupted_before_its_start_leaves_no_files(train, workdir, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -69,6 +69,7 @@ class Engine:
         self._best_weights: tuple[int, Mapping[str, np.ndarray]] | None = None
         if self.config.test_on is None and getattr(getattr(model, "optimizer", None), "use_ema", False):
             run.test_on = "last"  # Keras averages the weights after the last step; the average is never evaluated
+            run.objective = dataclasses.replace(run.objective, take=run.config.objective.take or "last")
         self._sum_over_workers = tf.function(
             lambda values: strategy.reduce("SUM", strategy.run(lambda value: value, args=(values,)), axis=None),
             autograph=False,

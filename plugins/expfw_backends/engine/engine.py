@@ -110,8 +110,10 @@ class Engine:
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end(run.epoch - 1)
                 run.hook.expfw_epoch_ended(run=run)
-            if run.test_on == "best" and run.best_step == run.step:  # a callback may have logged the objective
+            if run.best_step == run.step:  # a callback may have logged the objective
+                self._swap_averages()
                 self._keep_weights()
+                self._swap_averages()
             run.safe_point(is_interrupted)
         self.keras_callbacks.on_train_end()
         self._test()
@@ -261,25 +263,26 @@ class Engine:
 
     def _validate(self) -> None:
         run = self.run
-        if self.update is not None:
-            self.update.swap_averages()
+        self._swap_averages()
         if self.data.validation is not None:
             self.keras_callbacks.on_test_begin()
             with run.stage("evaluating"):
                 means = self.trainable.evaluate(self.data.validation)
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.on_test_end(means)
-        if self.update is not None:
-            self.update.swap_averages()
+        self._keep_weights()
+        self._swap_averages()
         if self.data.validation is not None:
             run.hook.expfw_evaluated(run=run)
 
     def _keep_weights(self) -> None:
-        """Keeps a copy of the current weights, or of their averages, as the best ones."""
-        if self.update is not None:
-            self.update.swap_averages()
-        weights = model_arrays.collect_variables(self.model, training=False)
-        self._best_weights = self.run.step, model_arrays.make_model_state(weights).arrays
+        """Copies the current weights if they are the best ones and not copied yet."""
+        run, kept_step = self.run, self._best_weights[0] if self._best_weights is not None else None
+        if run.test_on == "best" and run.best_step == run.step != kept_step:
+            weights = model_arrays.collect_variables(self.model, training=False)
+            self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
+
+    def _swap_averages(self) -> None:
         if self.update is not None:
             self.update.swap_averages()
 

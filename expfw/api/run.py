@@ -20,6 +20,7 @@ from expfw.redaction import find_secrets, hide_secrets
 from expfw.system.signals import Killed
 
 log = logging.getLogger("expfw")
+_SPLITS = ("val/", "test/")
 PRUNE_FILE = "prune"
 """File in the run folder that requests the status PRUNED; it contains the reason."""
 _SAVED = (
@@ -127,9 +128,7 @@ class Run:
         self._log_points("metrics", [Point(step, float_values)], float_values)
 
     def log_steps(self, values: Mapping[str, Any], step: int) -> None:
-        """Records metric values at consecutive steps, starting at `step`.
-
-        Equivalent to one `log` per step, but faster; for engines with steps of less than 0.1 ms.
+        """Records metric values at consecutive steps, like one `log` per step but faster, for steps below 0.1 ms.
 
         Args:
             values: for each metric a list or array with one value per step.
@@ -147,18 +146,21 @@ class Run:
         self._update_result(points)
 
     def _update_result(self, points: Sequence[Point]) -> None:
-        metrics, steps, splits = self.metrics, self._metric_steps, ("val/", "test/")
+        metric, is_last = self.objective.metric, self.objective.take == "last"
         for point in points:
-            step, value = point.step, point.values.get(self.objective.metric)
-            metrics.update(point.values)
-            steps.update(dict.fromkeys(point.values, step))
+            step, value = point.step, point.values.get(metric)
+            self.metrics.update(point.values)
+            self._metric_steps.update(dict.fromkeys(point.values, step))
             if is_best := value is not None and self.objective.is_better(value, than=self.best_value):
                 self.best_value, self.best_step = value, step
-            if is_best or (value is not None and self.objective.take == "last"):
-                self.result_metrics = {n: v for n, v in metrics.items() if steps[n] == step or not n.startswith(splits)}
-                self.result_step = step
+            if value is not None and metric.startswith(_SPLITS) if is_last else is_best:
+                self.result_step, self.result_metrics = step, self._select_metrics(step)
             elif step == self.result_step:
                 self.result_metrics.update(point.values)
+
+    def _select_metrics(self, step: int) -> dict[str, float]:
+        """Returns the metrics at this step; of those that are not evaluated, the latest ones."""
+        return {n: v for n, v in self.metrics.items() if self._metric_steps.get(n) == step or not n.startswith(_SPLITS)}
 
     def message(self, text: str) -> None:
         """Records a one-line message in the journal."""
@@ -240,10 +242,7 @@ class Run:
             raise Killed("interrupted at a safe point")
 
     def snapshot(self, model: Any) -> Snapshot:
-        """Returns a copy of the complete state of the training. Its `write` may be called later, in any thread.
-
-        Call `snapshot` only in `expfw_safe_point`: at other times the state is not complete.
-        """
+        """Returns a copy of the state, which is complete only in `expfw_safe_point`; any thread may write it later."""
         assert self.take_snapshot is not None, "snapshot() is called before the first step"
         with self.stage("taking a checkpoint"):
             return self.take_snapshot(model)
@@ -275,7 +274,7 @@ class Run:
         """Returns the result up to the current step."""
         step = self.step if self.result_step is None else self.result_step
         metrics = {n: v for n, v in self.metrics.items() if not n.startswith(("train/", "val/", "test/"))}  # of the run
-        metrics |= self.result_metrics or self.metrics
+        metrics |= self.result_metrics or self._select_metrics(step)
         for name in [n for n in self.metrics if n.startswith("test/") and n not in metrics]:  # of other weights
             if weights := {self.best_step: "best", self.step: "last"}.get(self._metric_steps.get(name, -1)):
                 metrics[f"{name} ({weights})"] = self.metrics[name]

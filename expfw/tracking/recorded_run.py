@@ -136,7 +136,8 @@ class RecordedRun:
 
     @property
     def _test_on(self) -> str | None:
-        return self.first.get("params", {}).get("train.test_on")
+        test_on: str | None = self.first.get("params", {}).get("train.test_on")
+        return test_on
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:

@@ -112,7 +112,7 @@ class Engine:
                 run.hook.expfw_epoch_ended(run=run)
             if run.best_step == run.step:  # a callback may have logged the objective
                 self._swap_averages()
-                self._keep_weights()
+                self._keep_best_weights()
                 self._swap_averages()
             run.safe_point(is_interrupted)
         self.keras_callbacks.on_train_end()
@@ -270,13 +270,12 @@ class Engine:
                 means = self.trainable.evaluate(self.data.validation)
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.on_test_end(means)
-        self._keep_weights()
+        self._keep_best_weights()
         self._swap_averages()
         if self.data.validation is not None:
             run.hook.expfw_evaluated(run=run)
 
-    def _keep_weights(self) -> None:
-        """Copies the current weights if they are the best ones and not copied yet."""
+    def _keep_best_weights(self) -> None:
         run, kept_step = self.run, self._best_weights[0] if self._best_weights is not None else None
         if run.test_on == "best" and run.best_step == run.step != kept_step:
             weights = model_arrays.collect_variables(self.model, training=False)

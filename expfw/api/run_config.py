@@ -42,7 +42,7 @@ class Train:
         None, help="maximum number of batches of each split, for quick tests", at_least=1
     )
     deterministic: bool = option(False, help="make every operation deterministic; slower")
-    test_on: Literal["best", "last"] | None = option(
+    test_on: Literal["last", "best"] | None = option(
         None,
         help="weights to test and to save: best by the objective, or last; by default best if the objective is a "
         "validation metric, otherwise last",

@@ -143,7 +143,8 @@ class Run:
     def _log_points(self, kind: str, points: Sequence[Point], values: Mapping[str, Any]) -> None:
         self.next_points += points
         self.record(kind, step=points[0].step, values=values)
-        self._update_result(points)
+        is_ranked = self.objective.metric in points[0].values  # otherwise only the first may be of `result_step`
+        self._update_result(points if is_ranked else [points[0], points[-1]])
 
     def _update_result(self, points: Sequence[Point]) -> None:
         metric, is_last = self.objective.metric, self.objective.take == "last"

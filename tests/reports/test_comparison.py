@@ -88,8 +88,8 @@ def test_equal_runs_have_no_best_value_and_mode_max_marks_the_highest(workdir):
 @pytest.mark.parametrize(
     ("test_on", "names"),
     [
-        ("last", {"val/loss", "val/accuracy (last)", "test/loss (last)"}),
-        ("best", {"val/loss", "val/accuracy (last)", "test/loss"}),
+        ("last", {"val/loss", "val/loss (last)", "val/accuracy (last)", "test/loss (last)"}),
+        ("best", {"val/loss", "val/loss (last)", "val/accuracy (last)", "test/loss"}),
     ],
 )
 def test_the_last_metrics_in_a_record_of_an_earlier_version_have_their_name(workdir, capsys, test_on, names):

@@ -138,8 +138,7 @@ class Engine:
             "since_epoch": dataclasses.asdict(self._epoch_means),
             "learning_rate": self._learning_rate,
             "keras_callbacks": callback_state.values,
-            # Of the global generators, which plugins may use.
-            "random": {"numpy": [generator, list(map(int, keys)), *others], "python": random.getstate()},
+            "random": {"numpy": [generator, list(map(int, keys)), *others], "python": random.getstate()},  # global
         }
         return ModelState(arrays, values, model_state.names)
 
@@ -276,8 +275,8 @@ class Engine:
             run.hook.expfw_evaluated(run=run)
 
     def _keep_best_weights(self) -> None:
-        run, kept_step = self.run, self._best_weights[0] if self._best_weights is not None else None
-        if run.test_on == "best" and run.best_step == run.step != kept_step:
+        run = self.run
+        if run.test_on == "best" and run.best_step == run.step != (self._best_weights or (None,))[0]:
             weights = model_arrays.collect_variables(self.model, training=False)
             self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
 
@@ -290,7 +289,8 @@ class Engine:
         if self._best_weights is not None:
             run.model_step, arrays = self._best_weights
             model_arrays.assign_arrays(model_arrays.collect_variables(self.model, training=False), arrays)
-            run.message(f"the best weights, from step {run.model_step}, are tested and saved")
+            if run.model_step != run.step:
+                run.message(f"the best weights, from step {run.model_step}, are tested and saved")
         elif self.update is not None:  # averages, of `train.average` or Keras `use_ema`, replace the weights
             self.update.swap_averages()
             self.update.optimizer.finalize_variable_values(self.update.model_variables)

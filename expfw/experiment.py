@@ -201,7 +201,7 @@ def run_with_live_view(prepared: PreparedRun) -> Result:
         console, folder = make_console(), run_folders.make_relative_path(result.folder)
         duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
         console.print(f"{result.status}  {result.name}  {duration}  {folder}")
-        console.print(format_main_metrics(result.metrics))
+        console.print(format_main_metrics(result))
         if result.stop_reason is not None:
             console.print(f"ended before its last step: {result.stop_reason}")
         _print_next_commands("expfw runs show", result.run_id, config)

@@ -170,7 +170,9 @@ class Backend(Plugin):
         """Trains, evaluates and tests the model.
 
         Logs metrics with `run.log` and calls the observing hooks of `run.hook`. Calls `run.safe_point()` after one or
-        more steps, after all other hooks. If `run.checkpoint` is not None, resumes from it.
+        more steps, after all other hooks. If `run.checkpoint` is not None, resumes from it. Tests the weights that
+        `run.test_on` names and leaves them in the model; if they are not the last ones, sets `run.model_step`, and logs
+        `test/*` at this step.
         """
         raise NotImplementedError
 

@@ -31,7 +31,9 @@ class Result:
         name: readable name of the run.
         folder: run folder.
         status: FINISHED, FAILED, KILLED or PRUNED.
-        metrics: last value of every metric.
+        metrics: value of every metric at `metrics_step`; for metrics other than `val/*` and `test/*`, the latest up to
+            this step. If the tested weights are those of another step, the names of the test metrics say which:
+            `test/loss (last)`.
         objective: value of the objective metric, as configured by `objective`; None if it was never measured.
         objective_metric: name of the objective metric.
         best_step: optimizer step of the best objective value.
@@ -41,6 +43,8 @@ class Result:
         error: error that ended the run, in one line; None if there was none.
         warnings: warnings of the run.
         stop_reason: reason given by the callback that stopped the run before its last step; None if it was not stopped.
+        metrics_step: optimizer step of `objective` and `metrics`.
+        metrics_epoch: epoch that ends at `metrics_step`; None within an epoch.
     """
 
     run_id: str
@@ -57,3 +61,15 @@ class Result:
     error: str | None = None
     warnings: Sequence[str] = ()
     stop_reason: str | None = None
+    metrics_step: int | None = None
+    metrics_epoch: int | None = None
+
+    @property
+    def position(self) -> str:
+        """Epoch or step of `metrics` as text; empty if it is unknown."""
+        return format_position(self.metrics_step, self.metrics_epoch)
+
+
+def format_position(step: int | None, epoch: int | None) -> str:
+    """Formats the epoch, or the step if it is within an epoch; empty if both are None."""
+    return f"epoch {epoch:,}" if epoch is not None else "" if step is None else f"step {step:,}"

@@ -20,9 +20,13 @@ from expfw.redaction import redact_text
 from expfw.system.signals import Killed
 
 log = logging.getLogger("expfw")
+_SPLITS = ("val/", "test/")
 PRUNE_FILE = "prune"
 """File in the run folder that requests the status PRUNED; it contains the reason."""
-_SAVED = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_hook_steps")
+_SAVED = (
+    *("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_hook_steps"),
+    *("result_step", "result_metrics", "_metric_steps"),
+)
 
 
 @dataclass
@@ -48,6 +52,10 @@ class Run:
         info: additional information to record, such as number of parameters, devices, threads.
         best_value: best value of the objective metric so far; None before the first one.
         best_step: optimizer step of `best_value`.
+        result_step: optimizer step of the value that ranks the run so far; None before the first one.
+        result_metrics: metrics at `result_step`, see `Result.metrics`.
+        test_on: weights to test and to save, `best` or `last`: `train.test_on` for the available data.
+        model_step: optimizer step of the tested and saved weights; None for the current step.
         stop_reason: reason of the first `request_stop`; None if there was none.
         pruned: whether the run was pruned.
         warnings: warnings so far.
@@ -82,6 +90,10 @@ class Run:
     info: dict[str, Any] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int | None = None
+    result_step: int | None = None
+    result_metrics: dict[str, float] = field(default_factory=dict)
+    test_on: str = "last"
+    model_step: int | None = None
     stop_reason: str | None = None
     pruned: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -99,6 +111,7 @@ class Run:
     stages: Stages = field(default_factory=Stages)
     _started_at: float = field(default_factory=time.monotonic)
     _hook_steps: list[int] = field(default_factory=list)
+    _metric_steps: dict[str, int] = field(default_factory=dict)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Records metric values at an optimizer step.
@@ -117,9 +130,7 @@ class Run:
         self._log_points("metrics", [Point(step, float_values)], float_values)
 
     def log_steps(self, values: Mapping[str, Any], step: int) -> None:
-        """Records metric values at consecutive steps, starting at `step`.
-
-        Equivalent to one `log` per step, but faster; for engines with steps of less than 0.1 ms.
+        """Records metric values at consecutive steps, like one `log` per step but faster, for steps below 0.1 ms.
 
         Args:
             values: for each metric a list or array with one value per step.
@@ -132,13 +143,27 @@ class Run:
             self._log_points("series", points, columns)
 
     def _log_points(self, kind: str, points: Sequence[Point], values: Mapping[str, Any]) -> None:
-        self.metrics.update(points[-1].values)
         self.next_points += points
         self.record(kind, step=points[0].step, values=values)
-        if (metric := self.objective.metric) in points[0].values:
-            for point in points:
-                if self.objective.is_better(point.values[metric], than=self.best_value):
-                    self.best_value, self.best_step = point.values[metric], point.step
+        is_ranked = self.objective.metric in points[0].values  # otherwise only the first may be of `result_step`
+        self._update_result(points if is_ranked else [points[0], points[-1]])
+
+    def _update_result(self, points: Sequence[Point]) -> None:
+        metric, is_last = self.objective.metric, self.objective.take == "last"
+        for point in points:
+            step, value = point.step, point.values.get(metric)
+            self.metrics.update(point.values)
+            self._metric_steps.update(dict.fromkeys(point.values, step))
+            if is_best := value is not None and self.objective.is_better(value, than=self.best_value):
+                self.best_value, self.best_step = value, step
+            if value is not None and metric.startswith(_SPLITS) if is_last else is_best:
+                self.result_step, self.result_metrics = step, self._select_metrics(step)
+            elif step == self.result_step:
+                self.result_metrics.update(point.values)
+
+    def _select_metrics(self, step: int) -> dict[str, float]:
+        """Returns the metrics at this step; of those that are not evaluated, the latest ones."""
+        return {n: v for n, v in self.metrics.items() if self._metric_steps.get(n) == step or not n.startswith(_SPLITS)}
 
     def message(self, text: str) -> None:
         """Records a one-line message in the journal."""
@@ -220,10 +245,7 @@ class Run:
             raise Killed("interrupted at a safe point")
 
     def snapshot(self, model: Any) -> Snapshot:
-        """Returns a copy of the complete state of the training. Its `write` may be called later, in any thread.
-
-        Call `snapshot` only in `expfw_safe_point`: at other times the state is not complete.
-        """
+        """Returns a copy of the state, which is complete only in `expfw_safe_point`; any thread may write it later."""
         assert self.take_snapshot is not None, "snapshot() is called before the first step"
         with self.stage("taking a checkpoint"):
             return self.take_snapshot(model)
@@ -251,14 +273,20 @@ class Run:
 
     def result(self, status: str | None = None, error: str | None = None) -> Result:
         """Returns the result up to the current step."""
-        last_value = self.metrics.get(self.objective.metric)
+        step = self.step if self.result_step is None else self.result_step
+        metrics = {n: v for n, v in self.metrics.items() if not n.startswith(("train/", "val/", "test/"))}  # of the run
+        metrics |= self.result_metrics or self._select_metrics(step)
+        for name in [n for n in self.metrics if n.startswith("test/") and n not in metrics]:  # of other weights
+            if weights := {self.best_step: "best", self.step: "last"}.get(self._metric_steps.get(name, -1)):
+                metrics[f"{name} ({weights})"] = self.metrics[name]
+        epoch, steps_since_epoch = divmod(step, self.steps_per_epoch or step + 1)
         return Result(
             run_id=self.id,
             name=self.name,
             folder=self.folder,
             status=status or (PRUNED if self.pruned else FINISHED),
-            metrics=dict(self.metrics),
-            objective=self.best_value if self.objective.take == "best" else last_value,
+            metrics=metrics,
+            objective=self.metrics.get(self.objective.metric) if self.objective.take == "last" else self.best_value,
             objective_metric=self.objective.metric,
             best_step=self.best_step,
             steps=self.step,
@@ -267,4 +295,6 @@ class Run:
             error=error,
             warnings=tuple(self.warnings),
             stop_reason=self.stop_reason,
+            metrics_step=step,
+            metrics_epoch=None if steps_since_epoch or self.steps_per_epoch is None else epoch,
         )

@@ -43,8 +43,10 @@ class Train:
         None, help="maximum number of batches of each split, for quick tests", at_least=1
     )
     deterministic: bool = option(False, help="make every operation deterministic; slower")
-    test_on: Literal["last", "best"] = option(
-        "last", help="weights to evaluate on the test data: last, or best by the objective"
+    test_on: Literal["last", "best"] | None = option(
+        None,
+        help="weights to test and to save: best by the objective, or last; by default best if the objective is a "
+        "validation metric, otherwise last",
     )
     accumulate: int = option(
         1,
@@ -79,7 +81,9 @@ class Objective:
         usual=(_DEFAULT_METRIC, "val/accuracy", "train/epoch_loss"),
     )
     mode: Literal["min", "max"] = option("min", help="min: smaller values are better; max: larger values are better")
-    take: Literal["best", "last"] = option("best", help="value of the metric that ranks the run: best or last")
+    take: Literal["best", "last"] | None = option(
+        None, help="value of the metric that ranks the run: best or last; by default that of the saved weights"
+    )
 
     def for_splits(self, splits: Collection[str]) -> Objective:
         """Returns the objective for the available splits: the training loss if there is no validation data.
@@ -213,6 +217,17 @@ class RunConfig:
         """Restores the configuration of another process; this process then knows its secrets, too."""
         vars(self).update(state)
         learn_secrets(state)
+
+    def choose_objective(self, splits: Collection[str]) -> tuple[Objective, str]:
+        """Returns the objective and the value of `train.test_on` for the available splits.
+
+        If one of `train.test_on` and `objective.take` is not set, it follows the other: the run is ranked by the
+        weights that it saves.
+        """
+        objective = self.objective.for_splits(splits)
+        is_best = objective.metric.startswith("val/") and objective.take != "last"
+        test_on = self.train.test_on or ("best" if is_best else "last")
+        return replace(objective, take=objective.take or test_on), test_on
 
 
 def to_plain(value: Any) -> Any:

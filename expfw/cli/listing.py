@@ -6,7 +6,8 @@ import logging
 import shlex
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
 
 log = logging.getLogger("expfw")
+_NO_METRICS: Mapping[str, Any] = {"metrics": {}, "metrics_step": None, "metrics_epoch": None}
 _COLUMNS = (Column("started", "code"), Column("status", "status"))
 
 
@@ -33,12 +35,11 @@ def list_runs(workspace: Workspace, as_json: bool) -> None:
     runs, values, rows = [run for run in all_recorded if not run.is_sweep and run.status != DAMAGED], [], []
     separator = "  " if console.make_console().width >= 100 else "\n"
     for run in runs:
-        try:
-            metrics = run.last_values
-        except JournalError:
-            metrics = {}  # no part of a damaged journal is read
-        values.append({**_describe(run), "metrics": metrics})
-        main_metrics = console.format_main_metrics(metrics, max_count=2, separator=separator)
+        metrics, main_metrics = _NO_METRICS, ""
+        with suppress(JournalError):  # no part of a damaged journal is read
+            metrics = {name: getattr(run.result, name) for name in _NO_METRICS}
+            main_metrics = console.format_main_metrics(run.result, max_count=2, separator=separator)
+        values.append({**_describe(run), **metrics})
         rows.append([run.id, _format_start(run), run.status, run.name, main_metrics])
     _print_list("run", values, Table([Column("run", "code"), *_COLUMNS, "name", "metrics"], rows), workspace, as_json)
     if damaged := [run.id for run in all_recorded if run.status == DAMAGED]:
@@ -92,17 +93,19 @@ def show_run(run_id: str, workspace: Workspace, as_json: bool) -> None:
         "started": _format_start(run),
         "steps": max((point.step for point in run.points), default=0),
         **{name: run.last[name] for name in ("steps", "epochs", "seconds", "error") if name in run.last},
+        "metrics_step": run.result.metrics_step,
+        "metrics_epoch": run.result.metrics_epoch,
         "overrides": "; then ".join(" ".join(start["overrides"]) or "none" for start in starts),
         **run.info,
     }
     messages = [record["text"] for record in run.select("message")]
     tracking = delivery.describe_progress(run.folder)
     if as_json:
-        details = {"metrics": run.last_values, "messages": messages, "config": starts[-1]["params"]}
+        details = {"metrics": run.result.metrics, "messages": messages, "config": starts[-1]["params"]}
         print_json({**summary, "tracking": tracking, **details})
         return
     rows = [[key, format_value(value)] for key, value in summary.items() if value is not None]
-    rows += [[name, format_value(value)] for name, value in sorted(run.last_values.items())]
+    rows += [[name, format_value(value)] for name, value in sorted(run.result.metrics.items())]
     rows += [["message", text] for text in messages]
     rows += [[f"in {tracker}", progress] for tracker, progress in tracking.items()]
     errors = [record.get("exception") for record in run.select("failure")]

@@ -16,8 +16,12 @@ from expfw.tracking.ranking import SeedGroup, find_best_trial, rank_seed_groups
 if TYPE_CHECKING:
     from rich.console import Console
 
-_OTHER_METRICS = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
-"""Metrics of which the first two that the trials have get a column, after the objective."""
+_OTHER_METRICS = tuple(
+    f"{name}{weights}"
+    for name in ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
+    for weights in ("", " (last)", " (best)")
+)
+"""Metrics of which the first two that the trials have get a column, after the objective. See `Result.metrics`."""
 _MAX_FAILURES = 12
 _MAX_NOTE_LENGTH = 7500
 """Characters; trackers cut longer notes (MLflow at 8,000)."""
@@ -32,24 +36,29 @@ def make_trials_table(groups: Sequence[SeedGroup], seeds: int = 1) -> Table:
     metrics_by_group = [group.metrics for group in groups]
     recorded_metrics = {name for metrics in metrics_by_group for name in metrics} - {objective_metric}
     metrics = [name for name in _OTHER_METRICS if name in recorded_metrics][:2]
+    unit, positions = "epoch", [group.epochs for group in groups]
+    if any(group.epochs is None and group.steps is not None for group in groups):
+        unit, positions = "step", [group.steps for group in groups]
+    has_positions = any(position is not None for position in positions)
     columns = [
         *(
             Column(name, format=round_long_number, tooltip=key)
             for key, name in zip(keys, shorten_keys(keys), strict=True)
         ),
         Column(objective_metric),
+        *[Column(unit, "number", drop_order=4, tooltip="of all metrics in the row")] * has_positions,
         *(Column(name, drop_order=2 - index) for index, name in enumerate(metrics)),
         Column("status", "status"),
         Column("seconds", format="{:.1f}".format, drop_order=3),
         Column("run" if seeds == 1 else "seeds", "code"),
     ]
     rows = []
-    for group, values, group_metrics in zip(groups, swept_values, metrics_by_group, strict=True):
+    for group, position, values, group_metrics in zip(groups, positions, swept_values, metrics_by_group, strict=True):
         objective: float | str | None = group.objective
         if group.objective is not None and group.half_interval is not None:
             objective = f"{format_number(group.objective)} ± {format_number(group.half_interval)}"
         last_value = group.trials[0].run_id if seeds == 1 else f"{len(group.counted_trials)} of {seeds}"
-        metric_values = [objective, *(group_metrics.get(name) for name in metrics)]
+        metric_values = [objective, *[position] * has_positions, *(group_metrics.get(name) for name in metrics)]
         rows.append([*(values.get(key) for key in keys), *metric_values, group.status, group.seconds, last_value])
     return Table(columns, rows)
 

@@ -26,7 +26,10 @@ from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 from expfw.tracking.recorded_run import INTERRUPTED, RecordedRun, read_run
 
-_IGNORED_STATE_FIELDS = ("spent", "stop_reason", "warnings", "recent", "_hook_steps")
+_IGNORED_STATE_FIELDS = (
+    *("spent", "stop_reason", "warnings", "recent", "_hook_steps"),
+    *("result_step", "result_metrics", "_metric_steps"),  # follow from the points
+)
 _MAX_LISTED_DIFFERENCES = 5
 _WEIGHTS = Path("model") / "weights.safetensors"
 
@@ -56,11 +59,12 @@ class Comparison:
 def compare_runs(first: Path, second: Path, end_steps: Sequence[int] = ()) -> Comparison:
     """Compares every metric at every step, and the trained weights, of two run folders.
 
-    The first run had ended at `end_steps` before it was trained longer; its test metrics at these steps are skipped.
+    The first run had ended at `end_steps` before it was trained longer; its earlier test metrics are skipped.
     """
     points = [group_points(read_run(folder).points) for folder in (first, second)]
-    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in end_steps]:
-        points[0].pop(key)
+    if end_steps:
+        for key in [key for key in points[0] if key[0].startswith("test/") and key not in points[1]]:
+            points[0].pop(key)
     weights = [read_arrays(f / _WEIGHTS) if (f / _WEIGHTS).exists() else {} for f in (first, second)]
     differences = [*compare_points(*points), *compare_arrays(*weights)]
     return Comparison(f"{format_counts(points[0])} and {len(weights[0])} arrays of weights", tuple(differences))
@@ -143,7 +147,7 @@ def verify_resume(
         (name, step)
         for name, step in recorded_points
         if oldest.step < step < newest.step
-        and not (name.startswith("test/") and step in recorded_run.end_steps)  # it was trained longer afterwards
+        and not (name.startswith("test/") and recorded_run.end_steps)  # it was trained longer afterwards
     }
     states, new_states = _collect_states(newest), _collect_states(new_snapshot)
     differences = [

@@ -215,16 +215,20 @@ def _train(
     with run.stage("saving the model"):
         entries = [entry for entry in prepared.plugins.entries if entry.kind in MODEL_RECORD_KINDS]
         save_model(run.folder / "model", run, data, model, request.files, entries)
-        run.record("model", path="model", step=run.step, **run_record.describe_model(run, data, model, entries))
+        step = run.step if run.model_step is None else run.model_step
+        run.record("model", path="model", step=step, **run_record.describe_model(run, data, model, entries))
     if replay is not None and (text := replay.describe_differences(run.step)):
         run.warn(f"after resuming: {text}")
     return dataclasses.replace(result, seconds=run.seconds)
 
 
 def _choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
-    """Sets the objective of the run: the configured one, or the training loss if there is no validation data."""
+    """Sets the objective of the run: the configured one, or the training loss if there is no validation data.
+
+    Also sets the weights to test and to save.
+    """
     configured_metric = run.config.objective.metric
-    run.objective = run.config.objective.for_splits(data.get_splits())
+    run.objective, run.test_on = run.config.choose_objective(data.get_splits())
     if run.objective.metric != configured_metric:
         is_overridden = any(override.lstrip("+").startswith("objective.metric=") for override in overrides)
         report = run.warn if is_overridden else run.message

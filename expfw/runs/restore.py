@@ -61,7 +61,7 @@ class Replay:
     counted as a difference. A recorded message is not repeated. All other records are written.
 
     `records` are those after the checkpoint; `pending` contains what was still expected when it was saved, see `state`.
-    Points of `end_steps`, at which the run had ended before, are not expected again.
+    Points of `end_steps`, at which the run had ended before, and its earlier test metrics are not expected again.
     """
 
     def __init__(
@@ -127,8 +127,10 @@ class Replay:
 
     def describe_differences(self, step: int) -> str | None:
         """Returns the differences from the recorded points before `step` in one line, or None."""
-        missing = [recorded for _, recorded in self._expected_values if recorded < step]
-        missing_count = sum(recorded not in self._end_steps for recorded in missing)
+        missing_count = sum(
+            recorded < step and recorded not in self._end_steps and not (self._end_steps and name.startswith("test/"))
+            for name, recorded in self._expected_values
+        )
         parts = []
         if self.differences:
             unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from expfw.api.run_config import PRESETS, RunConfig
 from expfw.config.compose import SweepComposition
@@ -26,7 +26,7 @@ from expfw.sweeps.search.space import Interval, Space
 from expfw.sweeps.search.space_parser import read_space
 from expfw.tracking.ledger import Trial
 
-_SWEEP_KEYS = ("sweep", "objective", "seed", *PRESETS)
+_SWEEP_KEYS = ("sweep", "objective", "seed", "tags", *PRESETS)
 """Keys of the overrides that apply to the whole sweep; other overrides may fit only some of the configurations."""
 
 
@@ -44,16 +44,30 @@ class SweepRequest:
             check_launcher(composition.launcher, launcher_options, self.options.sweep, composition.overrides)
 
     @cached_property
-    def options(self) -> RunConfig:
-        """Configuration with only the options of the whole sweep: `sweep`, `objective` and `seed`."""
+    def _shared_config(self) -> DictConfig:
         sweep_overrides = [
             str(override.input_line)
             for override in self.composition.parsed_overrides
             if override.key_or_group.partition(".")[0] in _SWEEP_KEYS and not override.is_sweep_override()
         ]
-        composed = self.composition.compose(sweep_overrides)
+        return self.composition.compose(sweep_overrides)
+
+    @cached_property
+    def options(self) -> RunConfig:
+        """Configuration with only the options of the whole sweep: `sweep`, `objective` and `seed`."""
+        composed = self._shared_config
         sections = {name: OmegaConf.to_container(composed[name], resolve=True) for name in ("sweep", "objective")}
         return build_config({**sections, "seed": composed.seed})
+
+    @cached_property
+    def shared_tags(self) -> list[str]:
+        """Names of the tags that all trials have, with the same value."""
+        tags = cast("dict[str, Any]", OmegaConf.to_container(self._shared_config.tags, resolve=False))
+        return [
+            name
+            for name, text in tags.items()
+            if f"tags.{name}" not in self.swept_keys and "${" not in str(text).replace("${oc.env:", "")
+        ]
 
     @cached_property
     def space(self) -> Space:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from expfw.api.run_config import RunConfig
 from expfw.errors import NotFoundError
@@ -46,15 +46,20 @@ class SweepResult:
     def table(self) -> pandas.DataFrame:
         """One row per trial, best objective first. The index is the trial number.
 
-        Columns: the swept parameters, by dotted key; `objective`; `status`; `seconds`; `run`, the run ID; `error`;
-        the last value of every metric.
+        Columns: the swept parameters, by dotted key; `objective`; `step` and `epoch` of the metrics; `status`;
+        `seconds`; `run`, the run ID; `error`; every metric, see `Result.metrics`.
         """
         import pandas
 
         rows = {}
         groups = ranking.rank_seed_groups(self.trials, self.config.objective.mode)
         for trial in [trial for group in groups for trial in group.trials]:
-            result = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds}
+            result: dict[str, Any] = {
+                "objective": trial.objective,
+                "step": trial.metrics_step,
+                "epoch": trial.metrics_epoch,
+            }
+            result |= {"status": trial.status, "seconds": trial.seconds}
             rows[trial.number] = trial.values | result | {"run": trial.run_id, "error": trial.error}
             rows[trial.number] |= trial.metrics or {}
         return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name="trial"))

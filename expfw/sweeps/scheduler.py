@@ -22,7 +22,7 @@ from expfw.sweeps.runner import TrialQueue
 from expfw.sweeps.search.configuration_source import Source
 from expfw.system import process_lock
 from expfw.tracking import journal, ranking
-from expfw.tracking.ledger import WAITING, Ledger, Trial, shorten_overrides
+from expfw.tracking.ledger import METRIC_FIELDS, WAITING, Ledger, Trial, shorten_overrides
 from expfw.tracking.recorded_run import RUNNING, record_death
 from expfw.tracking.run_record import make_config_record
 from expfw.tracking.shipper.process import queue_delivery
@@ -88,6 +88,7 @@ class TrialScheduler(TrialQueue):
             name=redacted_config["name"] or " ".join([*plugin_names, *shorten_overrides(swept_overrides)]).strip(),
             overrides=redact_overrides(request.composition.overrides),
             objective=to_plain(config.objective),
+            tags={name: text for name, text in redacted_config["tags"].items() if name in request.shared_tags},
             tracker=redacted_config["tracker"],
             trials=self.total,
             seeds=self.seeds,
@@ -143,7 +144,7 @@ class TrialScheduler(TrialQueue):
         for other in list(self.trials.values()) if previous_trial is None and self.source.can_repeat else ():
             same_values = (other.fingerprint, list(other.overrides)) == (trial.fingerprint, list(trial.overrides))
             if other.status == FINISHED and same_values:
-                result = {name: getattr(other, name) for name in ("status", "objective", "objective_metric", "metrics")}
+                result = {name: getattr(other, name) for name in ("status", *METRIC_FIELDS)}
                 text = f"same values as trial {other.number}; the result of that trial is used, without training again"
                 self._finish_trial(replace(trial, **result, seconds=0.0, warnings=(text,)))
                 return None

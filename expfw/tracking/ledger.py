@@ -18,7 +18,9 @@ from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, read_run
 WAITING = "WAITING"
 _STATUSES = (WAITING, RUNNING, INTERRUPTED, FINISHED, FAILED, KILLED, PRUNED)
 _LONGEST_NUMBER = 9
-_RESULT_FIELDS = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
+METRIC_FIELDS = ("objective", "objective_metric", "metrics", "metrics_step", "metrics_epoch")
+"""Fields of a trial with the metrics of its result."""
+_RESULT_FIELDS = ("status", *METRIC_FIELDS, "seconds", "error", "warnings")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Trial:
     objective: float | None = None
     objective_metric: str | None = None
     metrics: Mapping[str, float] | None = None
+    metrics_step: Count | None = None
+    metrics_epoch: Count | None = None
     seconds: Seconds | None = None
     error: str | None = None
     warnings: Sequence[str] = ()
@@ -85,8 +89,7 @@ class Trial:
         except JournalError as journal_error:
             run, error = None, f"{end_reason}; {journal_error}"
         if run is not None and run.has_ended:
-            result = run.result
-            return replace(self, **{name: getattr(result, name) for name in _RESULT_FIELDS})
+            return replace(self, **{name: getattr(run.result, name) for name in _RESULT_FIELDS})
         if end_reason is not None:
             return replace(self, status=FAILED, error=error)
         return self if run is None else replace(self, status=run.status)

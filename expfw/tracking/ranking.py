@@ -24,6 +24,8 @@ class SeedGroup:
         half_interval: half the 95 % confidence interval of the mean objective; None for less than two trials.
             t(0.975, n - 1) s / sqrt(n), with s the standard deviation of a normal sample (Student, 1908).
         metrics: mean of each metric that all counted trials have.
+        steps: optimizer step of the metrics, or the range of steps of several trials, `80-120`; None if unknown.
+        epochs: likewise the epoch; None also if a step is within an epoch.
         seconds: total wall time of the trials, or None.
         swept_overrides: swept overrides of this configuration; without the seed if there are several trials.
     """
@@ -38,6 +40,8 @@ class SeedGroup:
         values = [trial.metrics or {} for trial in self.counted_trials]
         names = [name for name in values[0] if all(name in metrics for metrics in values)] if values else []
         self.metrics = {name: _compute_mean([metrics[name] for metrics in values]) for name in names}
+        self.steps = _join_range([trial.metrics_step for trial in self.counted_trials])
+        self.epochs = _join_range([trial.metrics_epoch for trial in self.counted_trials])
         self.seconds = sum(trial.seconds or 0.0 for trial in trials) or None
         self.swept_overrides = [o for o in trials[0].swept if is_single or not o.startswith("seed=")]
 
@@ -82,6 +86,14 @@ def find_best_trial(trials: Sequence[Trial], mode: str) -> Trial | None:
     """Returns the best trial of the best seed group, or None."""
     group = find_best_seed_group(trials, mode)
     return None if group is None else group.get_best_trial(mode)
+
+
+def _join_range(numbers: Sequence[int | None]) -> int | str | None:
+    known_numbers = [number for number in numbers if number is not None]
+    if not known_numbers or len(known_numbers) < len(numbers):
+        return None
+    low, high = min(known_numbers), max(known_numbers)
+    return low if low == high else f"{low}-{high}"
 
 
 def _is_number(value: float | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,20 +135,13 @@ class RecordedRun:
     @property
     def objective(self) -> Objective:
         """Objective of the run; its metric is the training loss if there is no validation data."""
-        objective = self.config.objective
-        return next((objective.for_splits(record["samples"]) for record in self.select("dataset")), objective)
+        datasets = self.select("dataset")
+        return self.config.choose_objective(datasets[0]["samples"])[0] if datasets else self.config.objective
 
     @cached_property
     def points(self) -> list[Point]:
         """All logged points, in the order in which they were logged."""
         return journal.select_points(self.records)
-
-    @cached_property
-    def last_values(self) -> dict[str, float]:
-        """Last value of each metric."""
-        if "metrics" in self.last:
-            return dict(self.last["metrics"])
-        return {name: value for point in self.points for name, value in point.values.items()}
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
@@ -180,16 +173,19 @@ class RecordedRun:
         recorded_cores = self.environment and self.environment.cpu.cores
         return recorded_cores or len(cpu.get_cores())
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """Result of the run; of a run that has not ended, its result so far."""
         if self.has_ended:
-            values = {f.name: self.last[f.name] for f in fields(Result) if f.name in self.last}
+            known_fields = (f for f in fields(Result) if f.name in self.last or f.default is MISSING)
+            values: dict[str, Any] = {f.name: self.last.get(f.name) for f in known_fields}
             values |= {"run_id": self.id, "name": self.name, "folder": self.folder.absolute()}
-            return Result(**{"metrics": {}, "steps": 0, "epochs": 0, **values})  # old runs did not record all fields
+            return Result(**values)
         from expfw.api.run import Run
 
         run = Run(self.id, self.name, self.folder, self.config, self.objective, journal.discard_record)
+        for record in self.select("dataset"):
+            run.steps_per_epoch = -(-record["samples"]["train"] // self.config.train.batch_size)
         for point in self.points:
             run.step = max(run.step, point.step)
             run.log(point.values, point.step)

@@ -186,6 +186,8 @@ class RunEnd:
     objective: float | None = None
     objective_metric: str | None = None
     best_step: Count | None = None
+    metrics_step: Count | None = None
+    metrics_epoch: Count | None = None
     steps: Count = ABSENT
     epochs: Count = ABSENT
     seconds: Seconds = 0.0

@@ -19,8 +19,10 @@ class Checkpoint(expfw.Callback):
 
     Keeps the latest checkpoints and the best one by the objective, in `checkpoints/<step>/` of the run folder. The
     state is copied in memory; a thread writes it while the training continues, one checkpoint at a time.
-    `expfw runs resume` starts from the latest checkpoint. If an epoch is a single step, a checkpoint is saved at most
-    once per second, unless `every.steps` is set.
+    `expfw runs resume` starts from the latest checkpoint.
+
+    With `every.epochs`, a checkpoint is also saved if the objective has a new best value; if an epoch is a single step,
+    at most once per second. With `every.steps`, checkpoints are saved at these steps only.
     """
 
     @dataclass
@@ -80,11 +82,10 @@ class Checkpoint(expfw.Callback):
         if run.step == run.total_steps or run.is_stopping or run.is_interrupted:
             return True
         if every.steps is not None:
-            is_regular = run.step % every.steps == 0
-        elif run.steps_per_epoch == 1 and time.monotonic() - self.last_save_at < _MIN_INTERVAL_SECONDS:
+            return bool(run.step % every.steps == 0)
+        if run.steps_per_epoch == 1 and time.monotonic() - self.last_save_at < _MIN_INTERVAL_SECONDS:
             return False
-        else:
-            is_regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
+        is_regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
         return bool(is_regular or run.best_step == run.step)
 
     def _finish_write(self, run: expfw.Run) -> None:

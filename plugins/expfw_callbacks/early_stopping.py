@@ -12,7 +12,7 @@ import expfw
 class EarlyStopping(expfw.Callback):
     """Stops the training when a metric has not improved for some evaluations.
 
-    To test and save the best weights instead of the last ones, add `train.test_on=best`.
+    By default the best weights are tested and saved; `train.test_on=last` selects the last ones.
     """
 
     @dataclass

@@ -122,9 +122,9 @@ class TensorBoard(expfw.Callback):
             if run.swept:
                 self.files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
             if result.error is None:
-                every, train = self.config.histograms, run.config.train
+                every = self.config.histograms
                 # the final weights are not those of the last step
-                has_other_weights = train.test_on == "best" or train.average is not None
+                has_other_weights = run.test_on == "best" or run.config.train.average is not None
                 if self.config.images and (every is None or run.step % every or has_other_weights):
                     self._write_weights(run, self.files, run.hook.expfw_variables(model=self.model))
                 if self.config.misclassified:

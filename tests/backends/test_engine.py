@@ -94,16 +94,87 @@ def test_an_evaluation_within_an_epoch_does_not_change_its_means(train):
     assert plain.metrics["val/loss"] == often.metrics["val/loss"]
 
 
-def test_test_on_best_restores_the_best_weights(train):
-    options = (*RECIPE, "train.epochs=6", "model.optimizer.learning_rate=0.4", "objective.metric=val/accuracy")
-    result = train(*options, "objective.mode=max", "train.test_on=best")
+UNSTABLE = (
+    *(*RECIPE, "train.epochs=6", "model.optimizer.learning_rate=0.8"),
+    *("objective.metric=val/accuracy", "objective.mode=max"),
+)
+"""A run whose best epoch is not its last one."""
+
+
+def get_row(folder, step):
+    """Returns the values of all metrics at a step."""
+    return {name: values[step] for name, values in read_metrics(folder).items() if step in values}
+
+
+def measure_accuracy(folder, split):
+    data, model = digits(), expfw.load_model(folder / "model").model
+    samples = data.get_splits()[split]
+    return np.mean(np.argmax(model(samples.x), axis=1) == samples.y)
+
+
+@pytest.mark.parametrize("options", [(), ("train.average=0.5",), ("train.evaluate_every.steps=10",)])
+def test_by_default_result_saved_model_and_test_metrics_are_of_the_best_epoch(train, options):
+    result = train(*UNSTABLE, *options)
     accuracies = points(result.folder, "val/accuracy")
     best = max(accuracies.values())
-    assert result.objective == best
-    assert result.best_step == min(step for step, value in accuracies.items() if value == best)
-    data, model = digits(), expfw.load_model(result.folder / "model").model
-    predicted = np.argmax(model(data.validation.x), axis=1)
-    assert np.mean(predicted == data.validation.y) == pytest.approx(best, abs=1e-6)
+    assert result.objective == best == result.metrics["val/accuracy"]
+    step = min(step for step, value in accuracies.items() if value == best)
+    assert step < result.steps
+    assert result.best_step == result.metrics_step == step
+    assert result.metrics_epoch == (None if step % 21 else step // 21)
+    row = get_row(result.folder, step)
+    assert {"val/loss", "val/accuracy", "test/loss", "test/accuracy"} <= row.keys()
+    assert row.items() <= result.metrics.items()
+    assert not [name for name in result.metrics if "(" in name]
+    assert measure_accuracy(result.folder, "validation") == pytest.approx(best, abs=1e-6)
+    assert measure_accuracy(result.folder, "test") == pytest.approx(row["test/accuracy"], abs=1e-6)
+    (record,) = expfw.load(result.folder).select("model")
+    assert record["step"] == step
+
+
+def test_the_last_weights_are_ranked_by_their_own_metrics(train):
+    result = train(*UNSTABLE, "train.test_on=last")
+    assert (result.metrics_step, result.metrics_epoch) == (result.steps, 6)
+    assert result.best_step < result.steps
+    row = get_row(result.folder, result.steps)
+    assert row.items() <= result.metrics.items()
+    assert result.objective == row["val/accuracy"]
+    assert measure_accuracy(result.folder, "test") == pytest.approx(row["test/accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("test_on", "take"), [("last", "best"), ("best", "last")])
+def test_test_metrics_of_other_weights_have_their_name(train, test_on, take):
+    result = train(*UNSTABLE, f"train.test_on={test_on}", f"objective.take={take}")
+    steps = {"best": result.best_step, "last": result.steps}
+    assert result.metrics_step == steps[take]
+    assert "test/accuracy" not in result.metrics
+    assert result.metrics[f"test/accuracy ({test_on})"] == points(result.folder, "test/accuracy")[steps[test_on]]
+    assert result.metrics["val/loss"] == points(result.folder, "val/loss")[steps[take]]
+
+
+def test_without_validation_data_the_last_weights_are_saved(train):
+    result = train("dataset=line", "model=ols", "train.epochs=4", "model.optimizer.learning_rate=1.5")
+    losses = points(result.folder, "train/epoch_loss")
+    assert min(losses, key=losses.get) < result.metrics_step == result.steps
+    assert result.objective == losses[result.steps]
+    assert not [record for record in expfw.load(result.folder).select("message") if "best weights" in record["text"]]
+
+
+class Score(expfw.Callback):
+    """Logs an objective that is best at the second of three evaluations, and a metric only at the first."""
+
+    @expfw.hookimpl
+    def expfw_evaluated(self, run):
+        run.log({"val/score": float(run.epoch == 2), **({"val/first": 1.0} if run.epoch == 1 else {})})
+
+
+def test_the_weights_of_an_objective_that_a_callback_logs_are_kept(train):
+    options = (*RECIPE, "train.epochs=3", "objective.metric=val/score", "objective.mode=max")
+    result = train(*options, observers=[Score(None, "score")])
+    assert (result.best_step, result.metrics_epoch) == (42, 2)
+    assert result.metrics["val/loss"] == points(result.folder, "val/loss")[42]
+    assert list(points(result.folder, "test/loss")) == [42]
+    assert "val/first" not in result.metrics  # of another epoch
 
 
 def test_mlp_layers_learns_and_its_outputs_are_probabilities(train):

@@ -76,6 +76,35 @@ def test_a_table_that_is_too_wide_drops_its_least_important_columns():
     assert not {"0.9", "3.5"} & {*words[50]}
 
 
+@pytest.mark.parametrize(
+    ("positions", "title", "cells"),
+    [
+        ([(20, 2), (30, 3)], "epoch", [2, 3]),
+        ([(20, 2), (25, None)], "step", [20, 25]),
+        ([(20, 2), (None, None)], "epoch", [2, None]),  # the second has not started
+    ],
+)
+def test_a_row_has_the_epoch_of_its_metrics_or_the_step_if_one_is_within_an_epoch(positions, title, cells):
+    groups = [
+        ranking.SeedGroup([Trial(n, "", (), (), "FINISHED", metrics_step=step, metrics_epoch=epoch)])
+        for n, (step, epoch) in enumerate(positions)
+    ]
+    table = make_trials_table(groups)
+    assert [column.title for column in table.columns][:2] == ["objective", title]
+    assert [row[1] for row in table.rows] == cells
+
+
+def test_a_seed_group_has_the_range_of_its_epochs_and_test_metrics_of_other_weights_have_their_name():
+    values = {"objective": 0.5, "metrics_step": 30, "metrics": {"val/accuracy": 0.5, "test/accuracy (last)": 0.25}}
+    trials = [
+        Trial(n, "", (), (f"seed={n}",), "FINISHED", configuration=0, metrics_epoch=epoch, **values)
+        for n, epoch in enumerate((3, 1))
+    ]
+    table = make_trials_table(ranking.rank_seed_groups(trials, "min"), seeds=2)
+    assert [column.title for column in table.columns][1:4] == ["epoch", "test/accuracy (last)", "val/accuracy"]
+    assert table.rows[0][1:4] == ["1-3", 0.25, 0.5]
+
+
 def test_seed_groups_have_an_interval_only_for_finite_objectives():
     def make_group(*objectives):
         trials = [Trial(n, "", (), (), status="FINISHED", objective=value) for n, value in enumerate(objectives)]

@@ -234,7 +234,7 @@ def test_an_extended_run_is_bit_identical_to_a_long_run(train):
     result = resume_run(short.folder, "train.epochs=6")
     assert (result.status, result.steps, result.warnings) == ("FINISHED", 126, ())
     first, second = (exact_comparison.group_points(expfw.load(f).points) for f in (longer.folder, short.folder))
-    assert {key: values for key, values in second.items() if key[0][:5] != "test/" or key[1] == 126} == first
+    assert {key: values for key, values in second.items() if key[0][:5] != "test/" or key in first} == first
     weights = [expfw.load_model(f / "model") for f in (longer.folder, short.folder)]
     for a, b in zip(*(w.model.get_weights() for w in weights), strict=True):
         assert a.tobytes() == b.tobytes()

@@ -23,6 +23,8 @@ OVERRIDES = [
     "model.units=16,32",
     "model.optimizer.learning_rate=0.05,0.2",
     "tracker.mlflow.register=digits-network",
+    "+tags.study=widths",
+    "+tags.size=${model.units}",
 ]
 
 
@@ -59,6 +61,9 @@ def test_mlflow_has_a_parent_and_a_child_per_trial_named_by_the_swept_values(swe
         assert run.info.status == "FINISHED"
         assert run.data.tags["expfw.sweep_id"] == swept.entry.id
     assert {run.data.tags["mlflow.parentRunId"] for run in swept.children} == {swept.parent.info.run_id}
+    assert {run.data.tags["study"] for run in (swept.parent, *swept.children)} == {"widths"}
+    assert {run.data.tags["size"] for run in swept.children} == {"16", "32"}
+    assert "size" not in swept.parent.data.tags  # it differs between the trials
     experiment = swept.client.get_experiment_by_name("expfw")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # opens the view for trained models
     assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
@@ -75,7 +80,9 @@ def test_params_are_the_flattened_configuration_and_the_logged_model_has_them_an
         model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
         metrics = {metric.key: metric.value for metric in model.metrics}
         assert metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
-        assert metrics["val/loss"] == run.data.metrics["val/loss"]
+        assert metrics["val/loss"] == trial.metrics["val/loss"]
+        assert metrics["val/accuracy"] == trial.metrics["val/accuracy"]
+        assert run.data.tags["expfw.metrics_epoch"] == str(trial.metrics_epoch)
         assert model.params == run.data.params
 
 
@@ -118,6 +125,7 @@ def test_the_parent_has_a_summary_and_the_report(swept):
     note = swept.parent.data.tags["mlflow.note.content"]
     assert note.count("FINISHED") == 4
     assert "expfw run model=mlp_keras dataset=digits" in note
+    assert "| val/loss | epoch | test/accuracy |" in note
     best = min(t.objective for t in Ledger(swept.entry.folder).read_trials())
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")

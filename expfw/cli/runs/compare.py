@@ -51,7 +51,9 @@ def _to_json(comparison: RunComparison) -> dict[str, Any]:
                 "sweep": run.first.get("sweep_id"),
                 "seconds": comparison.seconds[index],
                 "objective": {"metric": metric, "mode": mode, "value": comparison.objectives[index]},
-                "metrics": {name: run.last_values.get(name) for name in comparison.metrics},
+                "metrics": {name: run.result.metrics.get(name) for name in comparison.metrics},
+                "metrics_step": run.result.metrics_step,
+                "metrics_epoch": run.result.metrics_epoch,
             }
             for index, (run, (metric, mode)) in enumerate(zip(comparison.runs, comparison.targets, strict=True))
         ],

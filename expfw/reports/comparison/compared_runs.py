@@ -35,7 +35,7 @@ class RunComparison:
         """Objective metric of each run, and its better direction: `min` or `max`."""
         return [
             (
-                str(run.last.get("objective_metric") or run.params.get("objective.metric")),
+                str(run.result.objective_metric or run.params.get("objective.metric")),
                 str(run.params.get("objective.mode")),
             )
             for run in self.runs
@@ -44,7 +44,7 @@ class RunComparison:
     @cached_property
     def objectives(self) -> list[float | None]:
         """Objective of each run."""
-        return [run.last.get("objective") for run in self.runs]
+        return [run.result.objective for run in self.runs]
 
     @cached_property
     def seconds(self) -> list[float]:
@@ -90,14 +90,14 @@ class RunComparison:
 
     def get_values(self, metric: str) -> list[float | None]:
         """Returns the value of a metric for each run."""
-        return [run.last_values.get(metric) for run in self.runs]
+        return [run.result.metrics.get(metric) for run in self.runs]
 
     def find_best_values(self, metric: str, values: Sequence[float | None] | None = None) -> set[float]:
         """Returns the best of these values of a metric; empty if all are equal or the better direction is unknown.
 
         Args:
             metric: name of the metric.
-            values: value of each run; by default the last one of the metric.
+            values: value of each run; by default that of its result.
         """
         values = self.get_values(metric) if values is None else values
         present = {value for value in values if value is not None and value == value}
@@ -146,7 +146,7 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
         raise ConfigError(f"expected at least two runs to compare, got {count_text}; `expfw runs list` lists all runs")
     order = ("test/", "val/", "train/epoch_", "train/", "")
     known_metrics = sorted(
-        {name for run in runs_by_id.values() for name in run.last_values},
+        {name for run in runs_by_id.values() for name in run.result.metrics},
         key=lambda name: (next(index for index, prefix in enumerate(order) if name.startswith(prefix)), name),
     )
     for name in metrics:

@@ -72,15 +72,12 @@ def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:
 
 
 def _make_metric_rows(comparison: RunComparison) -> list[list[str]]:
-    """Returns a row for each metric; and one for the objective, if it is not the last value of its metric."""
-    labels = [(metric, metric, comparison.get_values(metric)) for metric in comparison.metrics]
-    objective_metrics, objectives = {metric for metric, _ in comparison.targets}, comparison.objectives
-    if len(objective_metrics) == 1 and objectives != comparison.get_values(metric := objective_metrics.pop()):
-        labels.insert(0, (f"best {metric}", metric, objectives))
-    rows = []
-    for label, metric, values in labels:
-        best_values = comparison.find_best_values(metric, values)
-        row = [label, *("-" if value is None else _format_metric(best_values, value) for value in values)]
+    """Returns a row for each metric, after a row with the epoch or step of the metrics."""
+    positions = [run.result.position or "-" for run in comparison.runs]
+    rows = [["metrics of", *positions]] if {*positions} != {"-"} else []
+    for metric in comparison.metrics:
+        values, best_values = comparison.get_values(metric), comparison.find_best_values(metric)
+        row = [metric, *("-" if value is None else _format_metric(best_values, value) for value in values)]
         if len(values) == 2 and values[0] is not None and values[1] is not None:
             row.append(f"{values[1] - values[0]:+.3g}")
         rows.append(row)
@@ -101,6 +98,7 @@ def make_table_of_rows(comparison: RunComparison) -> Table:
         column = Column(name, format=format_parameter, drop_order=1000 - rank if rank < 3 else 800 - rank, tooltip=key)
         columns.append((column, differing[key]))
     columns += [
+        (Column("metrics of", "code", drop_order=940), [run.result.position for run in runs]),
         (Column("status", "status", drop_order=900), [run.status for run in runs]),
         (Column("seconds", format="{:.1f}".format, drop_order=2), comparison.seconds),
         (Column("name", drop_order=1), [run.name for run in runs]),

@@ -151,7 +151,7 @@ class _Report:
         folders = ["" if trial.folder is None else f"trials/{Path(trial.folder).name}" for trial in self.ranked_trials]
         numbers = [trial.number for trial in self.ranked_trials]
         rows = [[number, *row, folder] for number, row, folder in zip(numbers, table.rows, folders, strict=True)]
-        sentences = ["Best first. Click a header to sort by its column."]
+        sentences = ["Best first. All metrics of a row are of its epoch or step. Click a header to sort by its column."]
         infinite_count = sum(t.objective is not None and not math.isfinite(t.objective) for t in self.trials)
         if infinite_count:
             trials_text = pluralize(infinite_count, "trial")

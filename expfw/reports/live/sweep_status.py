@@ -19,7 +19,7 @@ from expfw.reports.live.live_region import format_clock, make_bars, make_line
 from expfw.reports.sweep_summary import make_trials_table
 from expfw.system.formatting import format_number, pluralize
 from expfw.tracking import journal, ranking
-from expfw.tracking.ledger import WAITING, Ledger, Trial
+from expfw.tracking.ledger import METRIC_FIELDS, WAITING, Ledger, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
 
 if TYPE_CHECKING:
@@ -181,13 +181,13 @@ def read_trials(sweep: RecordedRun) -> list[Trial]:
     """Reads all trials that have started, with the intermediate results of running ones."""
     trials = []
     for trial in Ledger(sweep.folder).read_trials():
-        if trial.status == RUNNING:
+        is_earlier_version = trial.metrics is not None and trial.metrics_step is None
+        if trial.status == RUNNING or is_earlier_version:
             trial = trial.read_current_state()
         if trial.status == RUNNING and trial.folder is not None:
             try:
                 result = read_run(Path(trial.folder)).result
-                copied_fields = ("objective", "objective_metric", "metrics", "seconds")
-                trial = replace(trial, **{name: getattr(result, name) for name in copied_fields})
+                trial = replace(trial, **{name: getattr(result, name) for name in (*METRIC_FIELDS, "seconds")})
             except JournalError:  # the trial had not started
                 if sweep.status != RUNNING:
                     trial = replace(trial, status=WAITING, run_id=None, folder=None)

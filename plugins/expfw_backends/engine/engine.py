@@ -67,6 +67,9 @@ class Engine:
         self._steps_per_call = 1 if self.keras_callbacks.needs_every_step else 16
         self._learning_rate, self._stage = self.trainable.get_learning_rate(), "first steps"
         self._best_weights: tuple[int, Mapping[str, np.ndarray]] | None = None
+        if self.config.test_on is None and getattr(getattr(model, "optimizer", None), "use_ema", False):
+            run.test_on = "last"  # Keras averages the weights after the last step; the average is never evaluated
+            run.objective = dataclasses.replace(run.objective, take=run.config.objective.take or "last")
         self._sum_over_workers = tf.function(
             lambda values: strategy.reduce("SUM", strategy.run(lambda value: value, args=(values,)), axis=None),
             autograph=False,
@@ -107,6 +110,10 @@ class Engine:
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end(run.epoch - 1)
                 run.hook.expfw_epoch_ended(run=run)
+            if run.best_step == run.step:  # a callback may have logged the objective
+                self._swap_averages()
+                self._keep_best_weights()
+                self._swap_averages()
             run.safe_point(is_interrupted)
         self.keras_callbacks.on_train_end()
         self._test()
@@ -131,8 +138,7 @@ class Engine:
             "since_epoch": dataclasses.asdict(self._epoch_means),
             "learning_rate": self._learning_rate,
             "keras_callbacks": callback_state.values,
-            # Of the global generators, which plugins may use.
-            "random": {"numpy": [generator, list(map(int, keys)), *others], "python": random.getstate()},
+            "random": {"numpy": [generator, list(map(int, keys)), *others], "python": random.getstate()},  # global
         }
         return ModelState(arrays, values, model_state.names)
 
@@ -256,31 +262,39 @@ class Engine:
 
     def _validate(self) -> None:
         run = self.run
-        if self.update is not None:
-            self.update.swap_averages()
+        self._swap_averages()
         if self.data.validation is not None:
             self.keras_callbacks.on_test_begin()
             with run.stage("evaluating"):
                 means = self.trainable.evaluate(self.data.validation)
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.on_test_end(means)
-        if self.config.test_on == "best" and run.best_step == run.step:
-            weights = model_arrays.collect_variables(self.model, training=False)
-            self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
-        if self.update is not None:
-            self.update.swap_averages()
+        self._keep_best_weights()
+        self._swap_averages()
         if self.data.validation is not None:
             run.hook.expfw_evaluated(run=run)
 
+    def _keep_best_weights(self) -> None:
+        run = self.run
+        if run.test_on == "best" and run.best_step == run.step != (self._best_weights or (None,))[0]:
+            weights = model_arrays.collect_variables(self.model, training=False)
+            self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
+
+    def _swap_averages(self) -> None:
+        if self.update is not None:
+            self.update.swap_averages()
+
     def _test(self) -> None:
+        run = self.run
         if self._best_weights is not None:
-            step, arrays = self._best_weights
+            run.model_step, arrays = self._best_weights
             model_arrays.assign_arrays(model_arrays.collect_variables(self.model, training=False), arrays)
-            self.run.message(f"the best weights, from step {step}, are tested and saved")
+            if run.model_step != run.step:
+                run.message(f"the best weights, from step {run.model_step}, are tested and saved")
         elif self.update is not None:  # averages, of `train.average` or Keras `use_ema`, replace the weights
             self.update.swap_averages()
             self.update.optimizer.finalize_variable_values(self.update.model_variables)
-        if self.data.test is not None and not self.run.pruned:
-            with self.run.stage("testing"):
+        if self.data.test is not None and not run.pruned:
+            with run.stage("testing"):
                 means = self.trainable.evaluate(self.data.test)
-            self.run.log({f"test/{name}": value for name, value in means.items()})
+            run.log({f"test/{name}": value for name, value in means.items()}, run.model_step)

@@ -138,7 +138,7 @@ class JournalWriter:
             "expfw.folder": str(self.folder),
             "expfw.fingerprint": record["fingerprint"],
             **{_MLFLOW_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
-            **{make_allowed_name(name): value for name, value in record["tags"].items()},
+            **_get_own_tags(record),
         }
         if (sweep_id := record["sweep_id"]) is not None:
             self.state["trial"] = record["trial"]
@@ -154,6 +154,7 @@ class JournalWriter:
     def _sweep_started(self, record: Mapping[str, Any]) -> None:
         self.state["objective"] = record["objective"]
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(self.folder)}
+        tags |= _get_own_tags(record)
         tags[_MLFLOW_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
         self._start(record, tags, _make_parent_filter(record["id"]), {"overrides": " ".join(record["overrides"])})
 
@@ -236,9 +237,11 @@ class JournalWriter:
 
     def _sweep_ended(self, record: Mapping[str, Any]) -> None:
         run_id, error, rejected = self.state["run_id"], record.get("error"), self.state.get("rejected")
-        for name, text in {"status": record["status"], "error": error, "rejected": rejected}.items():
-            if text:
-                self.client.set_tag(run_id, f"expfw.{name}", text)
+        tags = {"status": record["status"], "error": error, "rejected": rejected}
+        tags |= {name: record.get(name) for name in ("metrics_step", "metrics_epoch")}
+        for name, value in tags.items():
+            if value is not None:
+                self.client.set_tag(run_id, f"expfw.{name}", str(value))
         self.client.set_terminated(run_id, _MLFLOW_STATUS[record["status"]], round(record["time"] * 1000))
         self.state["ended"] = True
 
@@ -251,6 +254,11 @@ class JournalWriter:
 def _make_parent_filter(sweep_id: str) -> str:
     """Returns MLflow's search filter for the parent run of a sweep."""
     return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
+
+
+def _get_own_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the tags of the user; the journals of earlier sweeps have none."""
+    return {make_allowed_name(name): value for name, value in record.get("tags", {}).items()}
 
 
 def make_allowed_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +50,24 @@ def log_model(
         client.log_model_artifacts(model_id, str(path))
     metrics = [
         Metric(name, *point, model_id=model_id, run_id=run_id)
-        for name, point in state.get("last", {}).items()
-        if point[-1] == record["step"]
+        for name, last_point in state.get("last", {}).items()
+        for point in _find_points(client, run_id, name, last_point, record["step"])
     ]
     client.log_batch(run_id, metrics=metrics)
     client.finalize_logged_model(model_id, "READY")
     logged_models[step] = model_id
+
+
+def _find_points(
+    client: MlflowClient, run_id: str, name: str, last_point: Sequence[Any], step: int
+) -> list[Sequence[Any]]:
+    """Returns value, time and step of the points of a metric at a step; `last_point` is its last one."""
+    if last_point[-1] == step:
+        return [last_point]
+    if not name.startswith(("val/", "train/epoch_")):
+        return []
+    history = client.get_metric_history(run_id, name)
+    return [(point.value, point.timestamp, point.step) for point in history if point.step == step]
 
 
 def _write_model(path: Path, model_id: str, run_id: str, saved_folder: Path, record: Mapping[str, Any]) -> None:

@@ -38,7 +38,8 @@ class Engine:
 
     `train/loss` at a step is the loss of one batch before its update; the step is the number of earlier updates. At
     step 0 it is the loss of the initial model. Other `train/*` metrics are means over the samples since the last log.
-    `train/epoch_*` metrics are means over the samples of the epoch.
+    `train/epoch_*` metrics are means over the samples of an epoch. If epochs are shorter than `train.log_every` steps, not
+    every epoch is logged; `run.metrics` contains the means of the last one.
     """
 
     def __init__(
@@ -93,16 +94,14 @@ class Engine:
             ends_epoch = run.step % self.steps_per_epoch == 0
             if ends_epoch:
                 run.epoch += 1
-                run.log(self._epoch_means.take("train/epoch_"))
-                rate = self.trainable.get_learning_rate()
-                if rate is not None and rate != self._learning_rate:  # logged after its first change
-                    self._learning_rate = None
-                    run.log({"train/learning_rate": rate})
             every = self.config.evaluate_every
             is_evaluation_due = ends_epoch and every.epochs is not None and run.epoch % every.epochs == 0
             if every.steps is not None:
                 is_evaluation_due = run.step % every.steps == 0
-            if is_evaluation_due or run.step == self.total_steps:
+            is_evaluation_due = is_evaluation_due or run.step == self.total_steps
+            if ends_epoch:
+                self._log_epoch(is_evaluation_due)
+            if is_evaluation_due:
                 self._validate()
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end(run.epoch - 1)
@@ -253,6 +252,19 @@ class Engine:
             run.log(point, step=run.step + index)
             begin = index + 1
         self._log_means.add(values, begin)
+
+    def _log_epoch(self, is_evaluation_due: bool) -> None:
+        """Logs the means of an epoch: the first one, then about every `train.log_every` steps, and with an evaluation."""
+        run, values = self.run, self._epoch_means.take("train/epoch_")
+        rate = self.trainable.get_learning_rate()
+        if rate is not None and rate != self._learning_rate:  # logged after its first change
+            self._learning_rate = None
+            values["train/learning_rate"] = rate
+        has_evaluation = is_evaluation_due and (self.data.validation is not None or run.step == self.total_steps)
+        if has_evaluation or (run.epoch - 1) % max(1, self.config.log_every // self.steps_per_epoch) == 0:
+            run.log(values)
+        else:
+            run.metrics.update(values)
 
     def _validate(self) -> None:
         run = self.run

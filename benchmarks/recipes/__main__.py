@@ -3,8 +3,8 @@
     python benchmarks/recipes --data FOLDER [--only NAME ...]
     python benchmarks/recipes --check
 
-FOLDER contains `mnist/` and `cifar10/`. With `--only`, only the named recipes run and no page is written. With `--check`,
-no recipe runs; the exit code is 1 if the engine has changed since the page was written.
+FOLDER contains `mnist/` and `cifar10/`. With `--only`, only the named recipes run and no page is written. With
+`--check`, no recipe runs; the exit code is 1 if the engine has changed since the page was written.
 """
 
 from __future__ import annotations

@@ -46,31 +46,12 @@ def test_soft_placement_falls_back_to_the_cpu(train, capfd):
     assert_equal_metrics(result.folder, read_metrics(train(*DIGITS).folder), tolerance=0)
 
 
-PINNED = """
-import expfw
-class Pinned(expfw.Model):
-    def build(self, data):
-        import keras
-        import tensorflow as tf
-        class OnGpu(keras.layers.Layer):
-            def call(self, x):
-                with tf.device("/GPU:0"):
-                    return tf.identity(x)
-        layers = [keras.Input((8, 8, 1)), OnGpu(), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
-        model = keras.Sequential(layers)
-        model.compile("sgd", "sparse_categorical_crossentropy")
-        return model
-"""
-
-
 @no_gpu
 @pytest.mark.parametrize("backend", [(), ("backend=mirrored", "backend.cpus=2")], ids=["tf-cpu", "mirrored"])
-def test_an_operation_for_a_missing_device_uses_another_one_or_fails(train, workdir, backend):
-    (workdir / "pinned.py").write_text(PINNED)
-    options, files = (*DIGITS[:1], "model=pinned", "train.epochs=1", *backend), [str(workdir / "pinned.py")]
-    assert train(*options, files=files).status == "FINISHED"
-    with pytest.raises(tf.errors.InvalidArgumentError, match="GPU:0"):
-        train(*options, "backend.soft_placement=false", files=files)
+def test_each_run_sets_the_placement_of_operations(train, backend):
+    for is_soft in (False, True):
+        train(*DIGITS[:2], "train.steps=2", *backend, *([] if is_soft else ["backend.soft_placement=false"]))
+        assert tf.config.get_soft_device_placement() is is_soft
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from expfw_backends.engine.keras_callbacks import KerasCallbacks
 from expfw_backends.engine.loop import Loop, RunningMeans, StepValues
 from expfw_backends.engine.trainable import TrainableModel
 
+_DENSE_EPOCHS = 10  # these first epochs are always logged
 TARGET_CALL_SECONDS = 0.3  # a call of the compiled loop runs as many steps as fit into this time
 
 
@@ -38,8 +39,8 @@ class Engine:
 
     `train/loss` at a step is the loss of one batch before its update; the step is the number of earlier updates. At
     step 0 it is the loss of the initial model. Other `train/*` metrics are means over the samples since the last log.
-    `train/epoch_*` metrics are means over the samples of an epoch. If epochs are shorter than `train.log_every` steps, not
-    every epoch is logged; `run.metrics` contains the means of the last one.
+    `train/epoch_*` metrics are means over the samples of an epoch. If epochs are shorter than `train.log_every` steps,
+    not every epoch is logged; `run.metrics` contains the means of the last one.
     """
 
     def __init__(
@@ -254,14 +255,15 @@ class Engine:
         self._log_means.add(values, begin)
 
     def _log_epoch(self, is_evaluation_due: bool) -> None:
-        """Logs the means of an epoch: the first one, then about every `train.log_every` steps, and with an evaluation."""
+        """Logs the means of the first epochs, then about every `train.log_every` steps, and with an evaluation."""
         run, values = self.run, self._epoch_means.take("train/epoch_")
         rate = self.trainable.get_learning_rate()
         if rate is not None and rate != self._learning_rate:  # logged after its first change
             self._learning_rate = None
             values["train/learning_rate"] = rate
         has_evaluation = is_evaluation_due and (self.data.validation is not None or run.step == self.total_steps)
-        if has_evaluation or (run.epoch - 1) % max(1, self.config.log_every // self.steps_per_epoch) == 0:
+        interval = max(1, self.config.log_every // self.steps_per_epoch)
+        if has_evaluation or run.epoch <= _DENSE_EPOCHS or run.epoch % interval == 0:
             run.log(values)
         else:
             run.metrics.update(values)

@@ -1,9 +1,9 @@
 """Update of the weights from their gradients.
 
-The most common Keras optimizers update a variable in one TensorFlow operation. The formulas and their constants are those
-of Keras 3: `keras.optimizers.SGD`, `Adam`, `AdamW`. Keras rounds some constants to 32 bits, also with 64-bit variables; so
-does this module, because replicas use the update of Keras. The updated weights differ from those of Keras by the rounding
-of their own type at most.
+The most common Keras optimizers update a variable in one TensorFlow operation. The formulas and their constants are
+those of Keras 3: `keras.optimizers.SGD`, `Adam`, `AdamW`. Keras rounds some constants to 32 bits, also with 64-bit
+variables; so does this module, because replicas use the update of Keras. The updated weights differ from those of Keras
+by the rounding of their own type at most.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ lint: $(READY)  ## check style, types, layers and generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/_generate/generate.py --check
+	$(BIN)/python benchmarks/recipes --check
 
 fix: $(READY)  ## fix style and regenerate docs
 	$(BIN)/ruff check --fix .

@@ -1,8 +1,10 @@
 """Runs every recipe with its command and writes docs/guide/recipes.md: expected and actual values, command, time.
 
     python benchmarks/recipes --data FOLDER [--only NAME ...]
+    python benchmarks/recipes --check
 
-FOLDER contains `mnist/` and `cifar10/`. With `--only`, only the named recipes run and no page is written.
+FOLDER contains `mnist/` and `cifar10/`. With `--only`, only the named recipes run and no page is written. With
+`--check`, no recipe runs; the exit code is 1 if the engine has changed since the page was written.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from checks import RECIPES
-from page import render_page
+from page import PAGE, is_page_current, render_page
 from rows import Row
 from session import RecipeResult, Session
 
@@ -39,20 +41,27 @@ def run_recipe(name: str, source: str, command: str, check: Callable[..., list[R
 
 def write_page(session: Session, results: list[RecipeResult]) -> None:
     """Writes the page, and the pictures that the README shows."""
-    docs = Path(__file__).resolve().parents[2] / "docs"
-    (docs / "guide" / "recipes.md").write_text(render_page(results))
-    (docs / "images").mkdir(exist_ok=True)
+    PAGE.write_text(render_page(results))
+    images = PAGE.parents[1] / "images"
+    images.mkdir(exist_ok=True)
     for name, (experiment, picture) in PICTURES.items():
         picture_path = session.first_runs[experiment].folder / "pictures" / f"{picture}.png"
-        shutil.copy(picture_path, docs / "images" / f"{name}.png")
-    print(f"wrote {docs / 'guide' / 'recipes.md'} and its pictures")
+        shutil.copy(picture_path, images / f"{name}.png")
+    print(f"wrote {PAGE} and its pictures")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
+    if options.check:
+        if not is_page_current():
+            print("out of date: recipes.md, the engine has changed; to update: python benchmarks/recipes --data FOLDER")
+        return 0 if is_page_current() else 1
+    if options.data is None:
+        parser.error("--data is missing; expected --data FOLDER, or --check")
     results = []
     with tempfile.TemporaryDirectory(prefix="expfw-recipes-") as workdir:
         session = Session(Path(workdir), options.data.absolute())

@@ -75,7 +75,7 @@ def check_cnn_multi_device(session: Session, arguments: list[str]) -> list[Row]:
         check_at_most(
             "largest difference of two replicas and one device, float64, no dropout",
             get_largest_difference(*float64_losses),
-            1e-4,
+            1e-6,
         ),
         check_at_most(
             "the same in float32, compared with one device with one thread instead of two",

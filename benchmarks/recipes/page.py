@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Sequence
@@ -12,7 +13,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from session import RecipeResult
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "guide" / "recipes.md"
 TEMPLATE = Path(__file__).with_name("template.md")
+_ENGINE = ROOT / "plugins" / "expfw_backends" / "engine"
+
+
+def describe_engine() -> str:
+    """Returns a text with a digest of the engine's files; it changes if the engine changes."""
+    digest = hashlib.sha256()
+    for file in sorted(_ENGINE.glob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return f"the engine with SHA-256 `{digest.hexdigest()[:12]}`"
+
+
+def is_page_current() -> bool:
+    """Whether the page was measured with the current engine."""
+    return describe_engine() in PAGE.read_text()
 
 
 def render_page(results: Sequence[RecipeResult]) -> str:
@@ -42,7 +59,8 @@ def _render_summary(results: Sequence[RecipeResult]) -> str:
         if not row.is_met
     ]
     summary = f"Measured on {machine}: {len(results)} experiments, {values} values, {minutes:.0f} minutes."
-    return "\n".join([summary, "", *(missed_lines or ["All checks passed."])])
+    engine = f"Measured with {describe_engine()}."
+    return "\n".join([summary, engine, "", *(missed_lines or ["All checks passed."])])
 
 
 def _render_overview(results: Sequence[RecipeResult]) -> str:

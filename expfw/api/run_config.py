@@ -38,7 +38,9 @@ class Train:
     steps: int | None = option(None, help="optimizer steps; takes precedence over epochs", at_least=1)
     batch_size: int = option(64, help="samples per optimizer step, over all devices together", at_least=1)
     evaluate_every: Every = option(Every(), help="interval of evaluations on the validation data")
-    log_every: int = option(50, help="interval of logging train/loss, in optimizer steps", at_least=1)
+    log_every: int = option(
+        50, help="interval of logging train/loss, and the means of shorter epochs, in optimizer steps", at_least=1
+    )
     limit_batches: int | None = option(
         None, help="maximum number of batches of each split, for quick tests", at_least=1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -79,25 +80,43 @@ def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
 
 @contextmanager
 def redirect_noise(path: Path = Path(os.devnull)) -> Iterator[None]:
-    """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
+    """Sends the output of native libraries on descriptors 1 and 2, and Python's log, to a file.
 
-    Python's `sys.stderr` still writes to the terminal.
+    Python's `sys.stdout` and `sys.stderr` still write to the terminal.
     """
-    python_stderr = sys.stderr
-    python_stderr.flush()
-    try:
-        writes_to_2 = python_stderr.fileno() == 2
-    except (OSError, ValueError, AttributeError):  # not a file, for example in a notebook
-        writes_to_2 = False
-    if writes_to_2:
-        sys.stderr = redact_stream(os.fdopen(os.dup(2), "w", buffering=1))
-    try:
-        with log_to_file(path, logging.getLogger()), open(path, "ab") as file, redirect_fd(2, file.fileno()):
+    with (
+        _keep_destination("stdout", 1),
+        _keep_destination("stderr", 2),
+        log_to_file(path, logging.getLogger()),
+        open(path, "ab") as file,
+        redirect_fd(1, file.fileno()),
+        redirect_fd(2, file.fileno()),
+    ):
+        try:
             yield
+        finally:
+            import ctypes
+
+            ctypes.CDLL(None).fflush(None)  # C keeps the output for descriptor 1 in memory
+
+
+@contextmanager
+def _keep_destination(name: str, descriptor: int) -> Iterator[None]:
+    """Within the context, the stream `sys.<name>` writes to a copy of its descriptor."""
+    stream = getattr(sys, name)
+    stream.flush()
+    original = stream.stream if isinstance(stream, RedactedStream) else stream
+    # other streams, for example in a notebook or of the live view, do not write to the descriptor
+    if not isinstance(original, io.TextIOWrapper) or original.fileno() != descriptor:
+        yield
+        return
+    copy = redact_stream(open(os.dup(descriptor), "w", 1, original.encoding, original.errors))  # noqa: SIM115
+    setattr(sys, name, copy)
+    try:
+        yield
     finally:
-        if writes_to_2:
-            sys.stderr.flush()  # not closed: a logger created in the meantime, such as TensorFlow's, may still use it
-            sys.stderr = python_stderr
+        setattr(sys, name, stream)
+        copy.flush()  # not closed: a logger created in the meantime, such as TensorFlow's, may still use it
 
 
 @contextmanager

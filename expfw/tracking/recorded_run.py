@@ -189,7 +189,8 @@ class RecordedRun:
         for point in self.points:
             run.step = max(run.step, point.step)
             run.log(point.values, point.step)
-        run.epoch = sum("train/epoch_loss" in point.values for point in self.points)
+        for record in self.select("dataset"):
+            run.epoch = run.step // max(1, -(-record["samples"]["train"] // self.config.train.batch_size))
         return replace(run.result(self.status), seconds=time.time() - self.first["time"])
 
     @cached_property

@@ -37,16 +37,19 @@ class TensorFlowOptions:
         help="GiB of preprocessed data of a split to keep in device memory; a larger split is streamed from disk",
         at_least=0,
     )
+    soft_placement: bool = expfw.option(
+        True, help="use another device, such as the CPU, for operations that their device cannot run"
+    )
+    log_device_placement: bool = expfw.option(False, help="write the device of each operation to log.txt of the run")
 
 
 @contextmanager
 def use_precision(name: str) -> Iterator[None]:
-    """Within the context, new Keras layers use this precision; with float64 also losses and metrics."""
+    """Within the context, new Keras layers use this precision; losses and metrics are float64, or otherwise float32."""
     import keras
 
     previous_policy, previous_floatx = keras.config.dtype_policy(), keras.config.floatx()
-    if name == "float64":
-        keras.config.set_floatx(name)
+    keras.config.set_floatx("float64" if name == "float64" else "float32")
     keras.config.set_dtype_policy(name)
     try:
         yield
@@ -108,6 +111,8 @@ class TensorFlowBackend(expfw.Backend):
         if not run.training:
             self.active_strategy = tf.distribute.get_strategy()
             return
+        tf.config.set_soft_device_placement(self.config.soft_placement)
+        tf.debugging.set_log_device_placement(self.config.log_device_placement)
         self.devices(run)
         check_precision(self.config.precision)
         keras.utils.set_random_seed(config.seed)

@@ -29,7 +29,6 @@ class TfGpu(TensorFlowBackend):
         soft_placement: bool = expfw.option(
             False, help="use the CPU for operations without a GPU kernel; if there is no GPU, for all operations"
         )
-        log_device_placement: bool = expfw.option(False, help="log the device of each operation")
         xla: bool = expfw.option(False, help="compile each step with XLA")
 
         def __post_init__(self) -> None:
@@ -40,8 +39,6 @@ class TfGpu(TensorFlowBackend):
         import tensorflow as tf
 
         options = self.config
-        tf.config.set_soft_device_placement(options.soft_placement)
-        tf.debugging.set_log_device_placement(options.log_device_placement)
         if options.soft_placement and not tf.config.list_physical_devices("GPU"):
             reason, remedy = machine.explain_missing_gpu(tf)
             run.warn(f"no GPU: {reason}; {remedy}. The run falls back to the CPU, because backend.soft_placement=true")

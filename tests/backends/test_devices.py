@@ -46,6 +46,14 @@ def test_soft_placement_falls_back_to_the_cpu(train, capfd):
     assert_equal_metrics(result.folder, read_metrics(train(*DIGITS).folder), tolerance=0)
 
 
+@no_gpu
+@pytest.mark.parametrize("backend", [(), ("backend=mirrored", "backend.cpus=2")], ids=["tf-cpu", "mirrored"])
+def test_each_run_sets_the_placement_of_operations(train, backend):
+    for is_soft in (False, True):
+        train(*DIGITS[:2], "train.steps=2", *backend, *([] if is_soft else ["backend.soft_placement=false"]))
+        assert tf.config.get_soft_device_placement() is is_soft
+
+
 @pytest.mark.parametrize(
     ("backend", "options", "match"),
     [

@@ -44,6 +44,26 @@ def test_log_every_thins_losses_and_means_cover_all_samples(train):
     assert points(thin.folder, "train/accuracy")[20] == pytest.approx(expected, rel=1e-6)
 
 
+LINE = ("dataset=line", "model=ols", "train.batch_size=10", "train.epochs=1000")  # an epoch is one step
+
+
+def test_log_every_thins_the_means_of_shorter_epochs(train):
+    result = train(*LINE, "train.log_every=100")
+    logged = points(result.folder, "train/epoch_loss")
+    assert list(logged) == [*range(1, 11), *range(100, 1001, 100)]
+    dense = train(*LINE, "train.log_every=1")
+    all_values = points(dense.folder, "train/epoch_loss")
+    assert logged == {step: all_values[step] for step in logged}
+    journal_file = result.folder / "journal.jsonl"
+    journal_file.write_text("".join(journal_file.read_text().splitlines(keepends=True)[:-1]))  # as if it were killed
+    assert expfw.load(result.folder).result.epochs == 1000
+
+
+def test_means_of_shorter_epochs_are_logged_with_each_evaluation(train):
+    result = train(*RECIPE, "train.epochs=15", "train.log_every=1000", "train.evaluate_every.epochs=6")
+    assert list(points(result.folder, "train/epoch_loss")) == [21 * epoch for epoch in (*range(1, 11), 12, 15)]
+
+
 class CutEverywhere(expfw.Callback):
     """Requests its hooks at every third step."""
 

@@ -20,6 +20,7 @@ OPTIMIZERS = {
     "adam": lambda: keras.optimizers.Adam(0.01),
     "adam with a schedule": lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)),
     "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "adam with other constants": lambda: keras.optimizers.Adam(0.01, beta_1=0.7, beta_2=0.9, epsilon=1e-3),
 }
 
 
@@ -49,7 +50,8 @@ def test_fused_updates_equal_keras(make, dtype):
     expected, keras_count = run_updates(make, nullcontext, dtype=dtype)
     values, fused_count = run_updates(make, fused_update, dtype=dtype)
     for value, want in zip(values, expected, strict=True):
-        np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-6)  # Keras rounds constants to float32
+        tolerance = 1e-12 if dtype == "float64" else 1e-5
+        np.testing.assert_allclose(value, want, rtol=tolerance, atol=tolerance)
     assert fused_count < keras_count
 
 

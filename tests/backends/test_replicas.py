@@ -67,6 +67,33 @@ def test_results_do_not_depend_on_devices(train_odd, on_one_device, devices, var
     assert_equal_metrics(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
 
 
+OPTIMIZERS = {
+    "sgd": ("model.optimizer={name: sgd, learning_rate: 0.1}",),
+    "momentum": ("model.optimizer={name: sgd, learning_rate: 0.05, momentum: 0.9}",),
+    "nesterov": ("model.optimizer={name: sgd, learning_rate: 0.05, momentum: 0.9, options: {nesterov: true}}",),
+    "adam": ("model.optimizer={name: adam, learning_rate: 0.01}",),
+    "adamw": ("model.optimizer={name: adamw, learning_rate: 0.01, weight_decay: 0.1}",),
+    "rmsprop": ("model.optimizer={name: rmsprop, learning_rate: 0.01, momentum: 0.9}",),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", *mark_slow("sgd", "nesterov", "adamw", "rmsprop")])
+def test_in_64_bits_several_devices_equal_one_device(train_odd, optimizer):
+    options = ("backend.precision=float64", *OPTIMIZERS[optimizer])
+    expected = read_metrics(train_odd(*options).folder)
+    for devices in ("mirrored-2", "in-parts"):
+        assert_equal_metrics(train_odd(*options, *DEVICE_OVERRIDES[devices]).folder, expected, tolerance=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["clipped", "averaged", "weighted", "scheduled", "batch-norm"])
+def test_in_64_bits_each_variant_on_several_devices_equals_one_device(train_odd, variant):
+    options = ("backend.precision=float64", *VARIANTS[variant])
+    expected = read_metrics(train_odd(*options).folder)
+    result = train_odd(*options, *DEVICE_OVERRIDES["mirrored-2"])
+    assert_equal_metrics(result.folder, expected, tolerance=1e-10)
+
+
 @pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
 @pytest.mark.parametrize("devices", ["in-parts", *mark_slow("mirrored-2-streamed", "mirrored-2-in-parts")])
 def test_results_do_not_depend_on_parts_or_streaming(train_odd, on_one_device, devices, variant):

@@ -30,6 +30,7 @@ from expfw_backends.engine.keras_callbacks import KerasCallbacks
 from expfw_backends.engine.loop import Loop, RunningMeans, StepValues
 from expfw_backends.engine.trainable import TrainableModel
 
+_DENSE_EPOCHS = 10  # these first epochs are always logged
 TARGET_CALL_SECONDS = 0.3  # a call of the compiled loop runs as many steps as fit into this time
 
 
@@ -38,7 +39,8 @@ class Engine:
 
     `train/loss` at a step is the loss of one batch before its update; the step is the number of earlier updates. At
     step 0 it is the loss of the initial model. Other `train/*` metrics are means over the samples since the last log.
-    `train/epoch_*` metrics are means over the samples of the epoch.
+    `train/epoch_*` metrics are means over the samples of an epoch. If epochs are shorter than `train.log_every` steps,
+    not every epoch is logged; `run.metrics` contains the means of the last one.
     """
 
     def __init__(
@@ -96,16 +98,14 @@ class Engine:
             ends_epoch = run.step % self.steps_per_epoch == 0
             if ends_epoch:
                 run.epoch += 1
-                run.log(self._epoch_means.take("train/epoch_"))
-                rate = self.trainable.get_learning_rate()
-                if rate is not None and rate != self._learning_rate:  # logged after its first change
-                    self._learning_rate = None
-                    run.log({"train/learning_rate": rate})
             every = self.config.evaluate_every
             is_evaluation_due = ends_epoch and every.epochs is not None and run.epoch % every.epochs == 0
             if every.steps is not None:
                 is_evaluation_due = run.step % every.steps == 0
-            if is_evaluation_due or run.step == self.total_steps:
+            is_evaluation_due = is_evaluation_due or run.step == self.total_steps
+            if ends_epoch:
+                self._log_epoch(is_evaluation_due)
+            if is_evaluation_due:
                 self._validate()
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end(run.epoch - 1)
@@ -259,6 +259,20 @@ class Engine:
             run.log(point, step=run.step + index)
             begin = index + 1
         self._log_means.add(values, begin)
+
+    def _log_epoch(self, is_evaluation_due: bool) -> None:
+        """Logs the means of the first epochs, then about every `train.log_every` steps, and with an evaluation."""
+        run, values = self.run, self._epoch_means.take("train/epoch_")
+        rate = self.trainable.get_learning_rate()
+        if rate is not None and rate != self._learning_rate:  # logged after its first change
+            self._learning_rate = None
+            values["train/learning_rate"] = rate
+        has_evaluation = is_evaluation_due and (self.data.validation is not None or run.step == self.total_steps)
+        interval = max(1, self.config.log_every // self.steps_per_epoch)
+        if has_evaluation or run.epoch <= _DENSE_EPOCHS or run.epoch % interval == 0:
+            run.log(values)
+        else:
+            run.metrics.update(values)
 
     def _validate(self) -> None:
         run = self.run

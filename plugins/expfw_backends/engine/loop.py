@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -182,7 +183,7 @@ class Loop:
         _, _, rows = tf.while_loop(
             lambda index, *_: index < count,
             body,
-            (0, gather_batch(first), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
+            (0, gather_batch(first), tf.TensorArray(keras.config.floatx(), size=count, infer_shape=False)),
             parallel_iterations=1,
         )
         return rows.stack()
@@ -193,7 +194,7 @@ class Loop:
             row = self.strategy.reduce("SUM", row, axis=None)
         last_values = self.step.finish()  # outside of the replicas, over all replicas
         self._last_names[:] = sorted(last_values)
-        last_row = [tf.cast(last_values[name], tf.float32) for name in self._last_names]
+        last_row = [tf.cast(last_values[name], keras.config.floatx()) for name in self._last_names]
         return tf.concat([row, last_row], 0) if last_row else row
 
     def _compute_on_replica(self, batch: Any, size: int) -> tf.Tensor:
@@ -207,4 +208,4 @@ class Loop:
         values = [value for name in self._mean_names for value in means[name]]
         if not replica_slice.counts_metrics:
             values = [tf.zeros_like(value) for value in values]
-        return tf.stack([tf.cast(value, tf.float32) for value in (loss, *values)])
+        return tf.stack([tf.cast(value, keras.config.floatx()) for value in (loss, *values)])

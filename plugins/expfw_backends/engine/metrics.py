@@ -69,7 +69,7 @@ class KerasMetrics:
         self.reset_external_means()
         output = self.model(x, **({"training": training} if self._takes_training else {}))
         loss_options = {"training": training} if self._loss_takes_training else {}
-        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **loss_options), tf.float32)
+        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **loss_options), keras.config.floatx())
         return loss * tf.distribute.get_strategy().num_replicas_in_sync, output  # Keras divides by this number
 
     def reset_external_means(self) -> None:
@@ -89,17 +89,17 @@ class KerasMetrics:
         for variable in self._accumulating_variables if counts_metrics else ():
             if (value := scope.get_current_value(variable)) is not None:
                 variable.assign(value)
-        samples = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
-        sums = {}
+        dtype, sums = keras.config.floatx(), {}
+        samples = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], dtype)
         for name, metric in self.means.items():
             total, count = scope.get_current_value(metric.total), scope.get_current_value(metric.count)
             if metric in self._external_means:
                 # Keras counts each loss of a multi-output model once per batch, not once per sample.
                 batches = tf.convert_to_tensor(metric.count.value)
-                count = tf.where(batches > 0, samples, 0.0)
+                count = tf.where(batches > 0, samples, tf.zeros_like(samples))
                 mean = tf.math.divide_no_nan(tf.convert_to_tensor(metric.total.value), batches)
-                total = tf.cast(mean, tf.float32) * count
-            sums[name] = tf.cast(total, tf.float32), tf.cast(count, tf.float32)
+                total = tf.cast(mean, dtype) * count
+            sums[name] = tf.cast(total, dtype), tf.cast(count, dtype)
         return sums
 
     def get_last_values(self) -> dict[str, tf.Tensor]:

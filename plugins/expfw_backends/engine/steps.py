@@ -36,9 +36,10 @@ class ModelStep:
 
     def compute_sums(self, batch: Any, output: dict[str, tf.Tensor], counts_metrics: bool) -> MetricSums:
         """Returns total and count of each value."""
-        count = tf.cast(_count_samples(batch), tf.float32)
+        dtype = keras.config.floatx()
+        count = tf.cast(_count_samples(batch), dtype)
         excluded = {"loss", *(self._metrics.last_names if self._metrics is not None else ())}
-        return {n: (tf.cast(value, tf.float32) * count, count) for n, value in output.items() if n not in excluded}
+        return {n: (tf.cast(value, dtype) * count, count) for n, value in output.items() if n not in excluded}
 
     def get_last_values(self) -> dict[str, tf.Tensor]:
         """Returns the metrics that are not means; called outside of the replicas."""
@@ -72,7 +73,9 @@ class Step:
 
     def _compute_loss(self, batch: Any, replica_slice: ReplicaSlice, training: bool) -> tuple[tf.Tensor, Any]:
         loss, output = self.forward.compute_loss(batch, training)
-        return loss if replica_slice is WHOLE_BATCH else tf.cast(loss, tf.float32) * replica_slice.fraction, output
+        if replica_slice is not WHOLE_BATCH:
+            loss = tf.cast(loss, keras.config.floatx()) * replica_slice.fraction
+        return loss, output
 
     def _compute_gradients(self, update: Update, batch: Any, replica_slice: ReplicaSlice) -> Gradients:
         with tf.GradientTape() as tape:
@@ -88,7 +91,7 @@ class Step:
         def compute_part(number: tf.Tensor) -> Gradients:
             begin, end = number * size // parts, (number + 1) * size // parts
             part_batch = tf.nest.map_structure(lambda array: array[begin:end], batch)
-            fraction = tf.cast((end - begin) / size, tf.float32) * replica_slice.fraction
+            fraction = tf.cast((end - begin) / size, keras.config.floatx()) * replica_slice.fraction
             part_slice = replica_slice._replace(fraction=fraction)
             gradients, loss, means = self._compute_gradients(update, part_batch, part_slice)
             dense_gradients = [

@@ -1,8 +1,9 @@
 """Update of the weights from their gradients.
 
-The most common Keras optimizers update a variable in one TensorFlow operation. The formulas are those of Keras 3:
-`keras.optimizers.SGD`, `Adam`, `AdamW`. The updated weights differ from those of Keras by rounding at most, for example
-because Keras rounds constants to 32 bits.
+The most common Keras optimizers update a variable in one TensorFlow operation. The formulas and their constants are
+those of Keras 3: `keras.optimizers.SGD`, `Adam`, `AdamW`. Keras rounds some constants to 32 bits, also with 64-bit
+variables; so does this module, because replicas use the update of Keras. The updated weights differ from those of Keras
+by the rounding of their own type at most.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Update:
         if needs_sum:
             gradients = list(tf.distribute.get_replica_context().all_reduce("SUM", gradients))
         if has_clipping or self.kept_gradients:
-            scale = self.optimizer.scale_loss(tf.constant(1.0))
+            scale = tf.cast(self.optimizer.scale_loss(tf.constant(1.0)), gradients[0].dtype)
             if self.kept_gradients:
                 for number, gradient in zip(indices, gradients, strict=True):
                     self.kept_gradients[number].assign(tf.convert_to_tensor(gradient) / tf.cast(scale, gradient.dtype))
@@ -151,24 +152,24 @@ def _apply_sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learn
         accum=optimizer.momentums[optimizer._get_variable_index(variable)].value.handle,
         lr=learning_rate,
         grad=gradient,
-        momentum=tf.constant(optimizer.momentum, variable.dtype),
+        momentum=keras.ops.cast(optimizer.momentum, variable.dtype),
         use_nesterov=optimizer.nesterov,
     )
 
 
 def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
     dtype = variable.dtype  # the state of Keras' Adam is in private attributes only
-    beta_1, beta_2 = tf.constant(optimizer.beta_1, dtype), tf.constant(optimizer.beta_2, dtype)
     step, index = tf.cast(optimizer.iterations + 1, dtype), optimizer._get_variable_index(variable)
+    beta_1_power, beta_2_power = (tf.pow(keras.ops.cast(b, dtype), step) for b in (optimizer.beta_1, optimizer.beta_2))
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=optimizer._momentums[index].value.handle,
         v=optimizer._velocities[index].value.handle,
-        beta1_power=tf.pow(beta_1, step),
-        beta2_power=tf.pow(beta_2, step),
+        beta1_power=beta_1_power,
+        beta2_power=beta_2_power,
         lr=learning_rate,
-        beta1=beta_1,
-        beta2=beta_2,
+        beta1=tf.constant(optimizer.beta_1, dtype),
+        beta2=tf.constant(optimizer.beta_2, dtype),
         epsilon=tf.constant(optimizer.epsilon, dtype),
         grad=gradient,
     )

@@ -6,7 +6,8 @@ import copy
 import dataclasses
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from expfw import (
     ModelState,
     Result,
     Run,
+    Split,
     Splits,
     TrainingError,
     checkpoint_steps,
@@ -56,15 +58,7 @@ class Engine:
         run.total_steps, run.steps_per_epoch = self.total_steps, self.steps_per_epoch
         self.keras_callbacks = KerasCallbacks(run, model)
         if run.objective.metric.rpartition("/")[2] not in ("loss", "epoch_loss"):
-            prefixes = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
-            if self.trainable.is_keras:
-                names = model.get_metrics_result()
-            else:
-                sample = tf.nest.map_structure(tf.constant, self.data.train.take(slice(1)).parts)
-                names = tf.function(model.test_step).get_concrete_function(sample).structured_outputs
-            run.objective.check(
-                [prefix + name for split in self.data.get_splits() for prefix in prefixes[split] for name in names]
-            )
+            run.objective.check(self.trainable.list_metrics())
         self._log_means, self._epoch_means = RunningMeans(), RunningMeans()
         self._steps_per_call = 1 if self.keras_callbacks.needs_every_step else 16
         self._learning_rate, self._stage = self.trainable.get_learning_rate(), "first steps"
@@ -96,24 +90,23 @@ class Engine:
             self._run_steps(order, position)
             run.hook.expfw_steps_ended(run=run)
             ends_epoch = run.step % self.steps_per_epoch == 0
+            every, is_last = self.config.evaluate_every, run.step == self.total_steps
+            is_due = ends_epoch and every.epochs is not None and (epoch + 1) % every.epochs == 0
+            if every.steps is not None:
+                is_due = run.step % every.steps == 0
+            validation = self.data.validation if is_due or is_last else None
             if ends_epoch:
                 run.epoch += 1
-            every = self.config.evaluate_every
-            is_evaluation_due = ends_epoch and every.epochs is not None and run.epoch % every.epochs == 0
-            if every.steps is not None:
-                is_evaluation_due = run.step % every.steps == 0
-            is_evaluation_due = is_evaluation_due or run.step == self.total_steps
-            if ends_epoch:
-                self._log_epoch(is_evaluation_due)
-            if is_evaluation_due:
-                self._validate()
+                self._log_epoch(validation is not None or is_last)
+            if validation is not None:
+                self._validate(validation)
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end(run.epoch - 1)
                 run.hook.expfw_epoch_ended(run=run)
-            if run.best_step == run.step:  # a callback may have logged the objective
-                self._swap_averages()
-                self._keep_best_weights()
-                self._swap_averages()
+            if run.test_on == "best" and run.best_step == run.step:
+                with self._averaged_weights():
+                    weights = model_arrays.collect_variables(self.model, training=False)
+                    self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
             run.safe_point(is_interrupted)
         self.keras_callbacks.on_train_end()
         self._test()
@@ -260,43 +253,36 @@ class Engine:
             begin = index + 1
         self._log_means.add(values, begin)
 
-    def _log_epoch(self, is_evaluation_due: bool) -> None:
-        """Logs the means of the first epochs, then about every `train.log_every` steps, and with an evaluation."""
+    def _log_epoch(self, is_required: bool) -> None:
+        """Logs the means of the epoch, after the first epochs only about every `train.log_every` steps."""
         run, values = self.run, self._epoch_means.take("train/epoch_")
         rate = self.trainable.get_learning_rate()
         if rate is not None and rate != self._learning_rate:  # logged after its first change
             self._learning_rate = None
             values["train/learning_rate"] = rate
-        has_evaluation = is_evaluation_due and (self.data.validation is not None or run.step == self.total_steps)
         interval = max(1, self.config.log_every // self.steps_per_epoch)
-        if has_evaluation or run.epoch <= _DENSE_EPOCHS or run.epoch % interval == 0:
+        if is_required or run.epoch <= _DENSE_EPOCHS or run.epoch % interval == 0:
             run.log(values)
         else:
             run.metrics.update(values)
 
-    def _validate(self) -> None:
+    def _validate(self, validation: Split) -> None:
         run = self.run
-        self._swap_averages()
-        if self.data.validation is not None:
+        with self._averaged_weights():
             self.keras_callbacks.on_test_begin()
             with run.stage("evaluating"):
-                means = self.trainable.evaluate(self.data.validation)
+                means = self.trainable.evaluate(validation)
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.on_test_end(means)
-        self._keep_best_weights()
-        self._swap_averages()
-        if self.data.validation is not None:
-            run.hook.expfw_evaluated(run=run)
+        run.hook.expfw_evaluated(run=run)
 
-    def _keep_best_weights(self) -> None:
-        run = self.run
-        if run.test_on == "best" and run.best_step == run.step != (self._best_weights or (None,))[0]:
-            weights = model_arrays.collect_variables(self.model, training=False)
-            self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
-
-    def _swap_averages(self) -> None:
-        if self.update is not None:
-            self.update.swap_averages()
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Within the context, the model has the averages of its weights, if it keeps any."""
+        swap = self.update.swap_averages if self.update is not None else lambda: None
+        swap()
+        yield
+        swap()
 
     def _test(self) -> None:
         run = self.run

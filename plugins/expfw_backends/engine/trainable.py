@@ -73,6 +73,16 @@ class TrainableModel:
             evaluation_size = next((size for size in sizes if divisor % size == 0), config.batch_size)
         self.evaluation_loop = make_loop(strategy, evaluation_step, evaluation_size)
 
+    def list_metrics(self) -> list[str]:
+        """Returns the names of the metrics of all splits that the model computes."""
+        prefixes = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
+        if self.is_keras:
+            names = self.model.get_metrics_result()
+        else:
+            sample = tf.nest.map_structure(tf.constant, self.data.train.take(slice(1)).parts)
+            names = tf.function(self.model.test_step).get_concrete_function(sample).structured_outputs
+        return [prefix + name for split in self.data.get_splits() for prefix in prefixes[split] for name in names]
+
     def evaluate(self, split: Split) -> dict[str, float]:
         """Returns loss and metrics over the samples of a split, in order; the state of the metrics does not change."""
         metric_variables = [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import mlflow
 import psutil
@@ -62,25 +64,22 @@ def kill_parts(workdir, process, names, delay=0.0):
     return True
 
 
-def kill_and_finish(workdir, overrides, names, delay=0.0):
-    """Starts a sweep, kills these parts, and finishes sweep and delivery; returns whether it has killed them.
-
-    All temporary files are in `workdir / "tmp"`.
-    """
-    (workdir / "tmp").mkdir()
-    variables = {"TMPDIR": str(workdir / "tmp")}
-    with start_expfw(workdir, "sweep", *overrides, "sweep.on_failure=retry(1)", **variables) as process:
-        has_killed = kill_parts(workdir, process, names, delay)
-        try:
-            process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-    sweep = get_only_sweep(workdir)
-    if sweep.status != "FINISHED":
-        run_expfw(workdir, "sweeps", "resume", sweep.id, check=True, **variables)
-    run_expfw(workdir, "runs", "sync", check=True, **variables)
-    return has_killed
+def kill_and_compare(workdir, overrides, names, reference, delay=0.0):
+    """Kills these parts of a sweep, finishes sweep and delivery, and returns the differences from `reference`."""
+    with tempfile.TemporaryDirectory(prefix="k-") as temporary:  # its path is short, as a socket requires
+        with start_expfw(workdir, "sweep", *overrides, "sweep.on_failure=retry(1)", TMPDIR=temporary) as process:
+            has_killed = kill_parts(workdir, process, names, delay)
+            try:
+                process.communicate(timeout=300)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        if get_only_sweep(workdir).status != "FINISHED":
+            resume_sweep(workdir, TMPDIR=temporary)
+        run_expfw(workdir, "runs", "sync", check=True, TMPDIR=temporary)
+        faults = find_faults(workdir, names, reference)
+        left = [path.name for folder in (temporary, workdir / "runs/.delivery") for path in Path(folder).iterdir()]
+    return faults + ([] if has_killed else ["nothing was killed"]) + ([f"left behind: {left}"] if left else [])
 
 
 def find_faults(workdir, names, reference):
@@ -110,8 +109,7 @@ def find_faults(workdir, names, reference):
         faults.append(f"MLflow has {mlflow_trials}")
     if "trial" not in names and len(mlflow_trials) != len(finished_names):
         faults.append(f"MLflow has {mlflow_trials}")
-    left = [path.name for folder in ("tmp", "runs/.delivery") for path in (workdir / folder).iterdir()]
-    return faults + ([f"left behind: {left}"] if left else [])
+    return faults
 
 
 def kill_process_tree(process):
@@ -136,9 +134,9 @@ def run_uninterrupted(workdir, *overrides):
     return get_only_sweep(workdir), time.monotonic() - began
 
 
-def resume_sweep(workdir, *options):
+def resume_sweep(workdir, *options, **variables):
     """Resumes the sweep; returns its entry."""
-    run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, *options, check=True)
+    run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, *options, check=True, **variables)
     return get_only_sweep(workdir)
 
 

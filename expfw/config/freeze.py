@@ -79,7 +79,7 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
 def compute_fingerprint(config: RunConfig, identity: Mapping[str, Any], code: Mapping[str, str] | None = None) -> str:
     """Returns a hash of everything that affects the result: configuration and data, then the code of the plugins.
 
-    The two parts are separated by a dash; see `drop_code`. Earlier versions of expfw recorded the first part only.
+    The two parts are separated by a dash; see `drop_code`.
 
     Args:
         identity: identity of the data.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from expfw.api.plugin_code import hash_file
 from expfw.errors import PluginError, TrustError, truncate_text
@@ -28,16 +29,16 @@ class Trust:
     def make_catalogue(
         self,
         owner: str,
-        recorded_files: Mapping[str, str] | Sequence[str],
+        recorded_files: Mapping[str, str],
         plugins: Iterable[tuple[str, str]] | None = None,
-        originals: Mapping[str, str] | None = None,
+        originals: Mapping[str, str] = MappingProxyType({}),
         is_exact: bool = False,
     ) -> Catalogue:
         """Returns a catalogue with the plugins of a record; imports no file that the user does not trust.
 
         Args:
             owner: what needs the plugins, for errors.
-            recorded_files: digest of each recorded plugin file; old sweeps have no digests.
+            recorded_files: digest of each recorded plugin file, by path.
             plugins: kind and name of each plugin that is needed; None if all recorded files are needed.
             originals: digests of the files from which the recorded ones were copied.
             is_exact: whether a plugin file that the user names must equal a recorded one.
@@ -46,20 +47,19 @@ class Trust:
             TrustError: if a recorded file is needed, and the user trusts neither the record nor a file that equals it.
             PluginError: if a recorded file is missing or has changed.
         """
-        digests = dict(recorded_files) if isinstance(recorded_files, Mapping) else dict.fromkeys(recorded_files, "")
-        named = {hash_file(file): file for file in self.files}
-        unnamed = {file: d for file, d in digests.items() if d not in named and file not in self.files}
+        named = {*self.files, *map(hash_file, self.files)}
+        unnamed = {file: digest for file, digest in recorded_files.items() if named.isdisjoint((file, digest))}
         catalogue = get_catalogue(self.files)
 
         def is_usable(entry: PluginEntry) -> bool:
-            return entry.file is None or not is_exact or hash_file(entry.file) in digests.values()
+            return entry.file is None or not is_exact or hash_file(entry.file) in recorded_files.values()
 
         missing = [n for kind, n in plugins or () if not any(map(is_usable, catalogue.find_entries(kind, n)))]
         if not unnamed or (plugins is not None and not missing):
             return catalogue
         for file, digest in unnamed.items():
             current = hash_file(file)
-            if current is None or (self.records and digest not in ("", current)):
+            if current is None or (self.records and digest != current):
                 problem = "is missing" if current is None else "has changed since it was recorded"
                 name = truncate_text(file, 1000)
                 raise PluginError(
@@ -73,7 +73,7 @@ class Trust:
             f"{owner} needs code that its record names{names}: {files}; read it, then name the file "
             "with -p FILE (in Python: files=[FILE]), or trust the record with --trust (in Python: trust=True)"
         )
-        by_digest = {digest: file for file, digest in (originals or {}).items() if hash_file(file) == digest}
+        by_digest = {digest: file for file, digest in originals.items() if hash_file(file) == digest}
         error.files = tuple(by_digest.get(digest, file) for file, digest in unnamed.items())
         raise error
 

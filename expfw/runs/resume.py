@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from expfw.api.result import FINISHED, PRUNED
@@ -77,7 +76,7 @@ def prepare_resume(
         *(recorded_run, config_values, overrides, cores),
         overrides=tuple(overrides),
         id=run_id,
-        swept=recorded_run.first.get("swept", {}),
+        swept=recorded_run.first["swept"],
     )
     if (backend := prepared.plugins.backend).several_processes:
         raise ConfigError(
@@ -228,16 +227,9 @@ def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]
 
 def find_code_differences(recorded_run: RecordedRun, code: Mapping[str, str]) -> Iterator[str]:
     """Yields one line for each package or file of plugins whose code differs from the recorded one."""
-    recorded_code = recorded_run.code
-    if recorded_code is None:
-        yield "the plugin code of the run is unknown, because an earlier version of expfw recorded the run"
-        recorded_code = {}
-    # An added or removed plugin is a difference of the environment.
-    changed = [name for name, digest in code.items() if recorded_code.get(name, digest) != digest]
-    files = recorded_run.setup["files"]
-    changed += [Path(file).name for file, digest in run_record.hash_files(files).items() if digest != files[file]]
-    for name in dict.fromkeys(changed):
-        yield f"the code of {name} has changed since the run started"
+    for name, digest in code.items():
+        if recorded_run.code.get(name, digest) != digest:  # an added plugin is a difference of the environment
+            yield f"the code of {name} has changed since the run started"
 
 
 def find_environment_differences(
@@ -250,11 +242,11 @@ def find_environment_differences(
         yield f"cannot read {path}: the environment of the run is unknown"
         return
     current = run_record.describe_environment(entries)
-    has_gpus = recorded.gpus is not None and any(getattr(entry.load(), "on_gpus", False) for entry in entries)
+    has_gpus = any(getattr(entry.load(), "on_gpus", False) for entry in entries)
 
     def select(environment: Environment, max_cores: int) -> dict[str, Any]:
         return {
-            **{name: environment.packages[name] for name in recorded.result_packages if name in environment.packages},
+            **{name: environment.packages[name] for name in recorded.relevant_packages if name in environment.packages},
             **{name: source for name, source in environment.plugins.items() if not name.startswith("tracker.")},
             "CPU features": environment.cpu.features,
             **({"GPUs": sorted({*(environment.gpus or ())})} if has_gpus else {}),

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from expfw.api.option_schema import build_instance
@@ -48,8 +48,6 @@ class GitState:
 class Environment:
     """Machine, versions and source code of a run, to explain differences between runs.
 
-    Earlier versions of expfw did not record all fields; these have their defaults.
-
     Attributes:
         packages: version of each installed distribution, by normalized name.
         relevant_packages: names of the distributions of which another version can change the results of the run.
@@ -64,7 +62,7 @@ class Environment:
     python: str | None = None
     platform: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
-    relevant_packages: list[str] | None = None
+    relevant_packages: list[str] = field(default_factory=list)
     plugins: dict[str, str] = field(default_factory=dict)
     cpu: CpuInfo = field(default_factory=CpuInfo)
     memory_gib: float | None = None
@@ -74,25 +72,19 @@ class Environment:
     command: list[str] = field(default_factory=list)
     working_directory: str | None = None
 
-    @property
-    def result_packages(self) -> list[str]:
-        """Names of the distributions of which another version can change the results of the run."""
-        return list(_RESULT_PACKAGES) if self.relevant_packages is None else self.relevant_packages
-
 
 def read_environment(path: Path) -> Environment | None:
     """Reads the environment of a run; logs a warning and returns None if the file is invalid."""
     try:
-        if not path.exists():
-            return None
         values = read_json(path)
         if not isinstance(values, dict):
             raise ValueError("expected a JSON object")
-        known_names = {f.name for f in fields(Environment)}  # a later version may have recorded more
-        environment: Environment = build_instance(Environment, {k: values[k] for k in known_names & values.keys()}, "")
+        environment: Environment = build_instance(Environment, values, "")
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, ExpfwError) as error:
-        reason = truncate_text(to_one_line(str(error)).partition(";")[0], 160)
-        log.warning("ignoring %s: the environment of the run is not readable: %s", path, reason)
+        reason = getattr(error, "strerror", None) or to_one_line(str(error)).partition(";")[0]
+        log.warning("ignoring %s: the environment of the run is not readable: %s", path, truncate_text(reason, 160))
         return None
     return environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,15 +107,14 @@ class RecordedRun:
         return self.starts[-1]
 
     @property
-    def code(self) -> dict[str, str] | None:
-        """Digests of the code of the plugins at the last start or resume; None if they are not recorded."""
-        code = self.setup.get("code")  # missing in the records of earlier versions of expfw
-        return {name: str(digest) for name, digest in code.items()} if isinstance(code, dict) else None
+    def code(self) -> dict[str, str]:
+        """Digests of the code of the plugins at the last start or resume."""
+        return dict(self.setup["code"])
 
     @property
     def end_steps(self) -> Sequence[int]:
         """Steps at which the run had ended before it was trained longer."""
-        return list(self.setup.get("ends", ()))
+        return list(self.setup["ends"])
 
     @cached_property
     def config(self) -> RunConfig:
@@ -177,8 +176,7 @@ class RecordedRun:
     def result(self) -> Result:
         """Result of the run; of a run that has not ended, its result so far."""
         if self.has_ended:
-            known_fields = (f for f in fields(Result) if f.name in self.last or f.default is MISSING)
-            values: dict[str, Any] = {f.name: self.last.get(f.name) for f in known_fields}
+            values: dict[str, Any] = {f.name: self.last.get(f.name) for f in fields(Result)}
             values |= {"run_id": self.id, "name": self.name, "folder": self.folder.absolute()}
             return Result(**values)
         from expfw.api.run import Run
@@ -210,8 +208,7 @@ class RecordedRun:
                 f"run {self.id} is {self.status} and has no saved model {folder}, which a run writes at the end of its "
                 f"training; try: expfw runs {command} {self.id}{option}"
             )
-        originals = self.first["files"]
-        return read_model(folder, self.trust, originals if isinstance(originals, dict) else {})
+        return read_model(folder, self.trust, self.first["files"])
 
 
 def read_run(folder: Path) -> RecordedRun:
@@ -228,7 +225,7 @@ def read_run(folder: Path) -> RecordedRun:
 def make_damaged_run(folder: Path) -> RecordedRun:
     """Returns the recorded run of a folder with an unreadable journal."""
     run_id, modified_at = folder.name.rpartition("-")[2], folder.stat().st_mtime
-    first = {"kind": "run_started", "id": run_id, "name": folder.name, "time": modified_at, "tracker": {}, "files": []}
+    first = {"kind": "run_started", "id": run_id, "name": folder.name, "time": modified_at, "tracker": {}, "files": {}}
     return RecordedRun(folder, first, {"kind": "damaged", "time": modified_at}, DAMAGED)
 
 

@@ -1,7 +1,7 @@
 """Records of a journal: the fields of each kind, with their types. All records are checked here when they are read.
 
-A field with a default may be missing, because an earlier version of expfw did not record it. The classes describe JSON
-objects: a record is a dictionary, which trackers receive, and may have other fields.
+A field with a default may be missing. The classes describe JSON objects: a record is a dictionary, which trackers
+receive, and may have other fields.
 """
 
 from __future__ import annotations
@@ -42,13 +42,9 @@ class RecordedObjective:
     mode: Literal["min", "max"] = "min"
 
 
-def _make_objective() -> Any:
-    return {"metric": "val/loss", "mode": "min"}
-
-
 @dataclass
 class Setup:
-    """The start or resume of a run or sweep; earlier versions of expfw did not record all fields."""
+    """The start or resume of a run or sweep; some fields belong to one of them."""
 
     time: Seconds
     id: Identifier = ABSENT
@@ -56,7 +52,8 @@ class Setup:
     config: Config = ABSENT
     params: Values = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
-    files: dict[str, str] | list[str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     data: Values = field(default_factory=dict)
     swept: Values = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -68,7 +65,6 @@ class Setup:
     step: int = ABSENT
     ends: list[Count] = field(default_factory=list)
     tracker: dict[str, PluginOptions] = field(default_factory=dict)
-    objective: RecordedObjective = field(default_factory=_make_objective)
     trials: Count = 0
     seeds: Count = 1
     config_name: str = ABSENT
@@ -78,10 +74,17 @@ class Setup:
 
 
 @dataclass
-class Start(Setup):
-    """The first record of a journal."""
+class RunStart(Setup):
+    """The first record of a run."""
 
     id: Identifier = field()
+
+
+@dataclass(kw_only=True)
+class SweepStart(RunStart):
+    """The first record of a sweep."""
+
+    objective: RecordedObjective
 
 
 @dataclass
@@ -182,14 +185,14 @@ class RunEnd:
 
     time: Seconds
     status: Literal["FINISHED", "FAILED", "KILLED", "PRUNED"]
-    metrics: dict[str, float] = ABSENT
+    metrics: dict[str, float] = field(default_factory=dict)
     objective: float | None = None
     objective_metric: str | None = None
     best_step: Count | None = None
     metrics_step: Count | None = None
     metrics_epoch: Count | None = None
-    steps: Count = ABSENT
-    epochs: Count = ABSENT
+    steps: Count = 0
+    epochs: Count = 0
     seconds: Seconds = 0.0
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -213,8 +216,8 @@ class AnyRecord:
 
 
 _SCHEMAS: Mapping[str, type] = {
-    "run_started": Start,
-    "sweep_started": Start,
+    "run_started": RunStart,
+    "sweep_started": SweepStart,
     "run_resumed": Setup,
     "sweep_resumed": Setup,
     "metrics": Points,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from expfw.api.contracts import Plugin
@@ -68,8 +68,7 @@ def save_model(
         "raw_range": raw_range,
         "plugins": {f"{entry.kind}={entry.name}": entry.source for entry in entries},
         "arrays": dict(state.names),
-        "files": [str(copy) for copy in copies],
-        "digests": {str(copy): hash_file(unfinished / copy) for copy in copies},
+        "files": {str(copy): hash_file(unfinished / copy) for copy in copies},
     }
     atomic_files.write_json(unfinished / _DESCRIPTION, content, is_atomic=False, indent=2)
     raw_example = map_parts(
@@ -161,17 +160,16 @@ class _RecordedData:
 
 @dataclass
 class _Description:
-    """Content of `model.json`; older models have no `raw_range` and no `digests`."""
+    """Content of `model.json`; `files` has the digest of each plugin file, by path in the folder."""
 
     config: Config
     data: _RecordedData
-    files: list[str]
+    files: dict[str, str]
     plugins: dict[str, str]
-    raw_range: list[float] | None = None
-    digests: dict[str, str] = field(default_factory=dict)
+    raw_range: list[float] | None
 
 
-def read_model(folder: Path, trust: Trust, originals: Mapping[str, str] | None = None) -> SavedModel:
+def read_model(folder: Path, trust: Trust, originals: Mapping[str, str] = MappingProxyType({})) -> SavedModel:
     """Reads the saved model in `folder`, but does not import its plugins.
 
     `originals` are digests of the files that the run used, by path, for the command in an error.
@@ -190,14 +188,13 @@ def read_model(folder: Path, trust: Trust, originals: Mapping[str, str] | None =
         map_parts(_check_scaling, data.input_shape, data.preprocessing)
         config = build_config(values["config"])
         low, high = content.raw_range or (0.0, 0.0)
-        paths = {file: str(resolve_inside(folder, file)) for file in content.files}
+        digests = {str(resolve_inside(folder, file)): digest for file, digest in content.files.items()}
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, DataError, JournalError),
         SafetensorError,
     ) as error:
         message = f"cannot read a saved model from {folder}: {error}"
         raise JournalError(f"{message}; expected a folder like runs/.../model") from error
-    digests = {path: content.digests.get(file) or hash_file(path) or "missing" for file, path in paths.items()}
     plugins = [(kind, getattr(config, kind).get("plugin", "")) for kind in MODEL_RECORD_KINDS]
     catalogue = trust.make_catalogue(f"the model in {folder}", digests, plugins, originals, is_exact=True)
     raw_range = None if content.raw_range is None else (low, high)

@@ -114,7 +114,7 @@ def test_a_changed_copy_is_not_imported_even_with_trust(run, canary, expfw_here)
 @pytest.mark.parametrize("path", ["../../../../mine.py", "/etc/hostname", "link.py", "a\0b"])
 def test_a_model_cannot_name_files_outside_of_its_folder(run, canary, expfw_here, path):
     description = json.loads((run.folder / "model" / "model.json").read_text())
-    description["files"], description["digests"] = [path], {}
+    description["files"] = {path: "0" * 16}
     (run.folder / "model" / "model.json").write_text(json.dumps(description))
     (run.folder / "model" / "link.py").symlink_to(run.folder.parents[2] / "mine.py")
     for options in ((), ("--trust",)):
@@ -194,7 +194,7 @@ def test_sync_does_not_import_recorded_files_and_delivers_the_other_runs(canary,
 def test_recorded_options_of_hydra_need_trust(workdir, call, field):
     folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"], status="FAILED")
     path = folder / journal.NAME
-    path.write_text(path.read_text().replace('"files": []', f'"files": [], "config_name": "config", {field}'))
+    path.write_text(path.read_text().replace('"files": {}', f'"files": {{}}, "config_name": "config", {field}'))
     done = call("sweeps", "resume", "ssss2222")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.endswith("; to run it: expfw sweeps resume ssss2222 --trust\n")
@@ -205,7 +205,7 @@ def test_a_sweep_resumes_only_with_named_or_trusted_files(workdir, canary, expfw
     folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"], status="FAILED")
     path = folder / journal.NAME
     files = json.dumps({str(workdir / "mine.py"): hash_file(str(workdir / "mine.py"))})
-    path.write_text(path.read_text().replace('"files": []', f'"files": {files}, "config_name": "config"'))
+    path.write_text(path.read_text().replace('"files": {}', f'"files": {files}, "config_name": "config"'))
     for command in (["resume", "ssss2222"], ["retry", "ssss2222", "--failed"]):
         done = expfw_here("sweeps", *command)
         assert (done.code, canary.exists()) == (2, False)

@@ -54,12 +54,12 @@ def write_records(runs_dir: Path) -> list[Path]:
     (run / "environment.json").write_text(json.dumps(environment))
     path = sweep / "journal.jsonl"
     path.write_text(
-        path.read_text().replace('"files": []', f'"files": [], "config": {json.dumps(run_folders.CONFIG)}', 1)
+        path.read_text().replace('"files": {}', f'"files": {{}}, "config": {json.dumps(run_folders.CONFIG)}', 1)
     )
     config = {kind: {"plugin": name} for kind, name in zip(("dataset", "model", "backend"), "xyz", strict=True)}
     data = expfw.DataSpec((4,), 3, class_names=("a", "b", "c"))
     spec = serialize_spec(data, run / "model" / "preprocessing.safetensors")
-    content = {"format": 1, "run": RUN, "config": config, "data": spec, "raw_range": [0.0, 1.0], "files": []}
+    content = {"format": 1, "run": RUN, "config": config, "data": spec, "raw_range": [0.0, 1.0], "files": {}}
     (run / "model" / "model.json").write_text(json.dumps(content | {"plugins": {"model=y": "z 1"}, "arrays": {}}))
     identity = {"pid": os.getpid(), "started": 1.0, "host": platform.node(), "boot": None}
     (sweep / "process.json").write_text(json.dumps(identity))
@@ -107,7 +107,7 @@ def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Calla
 
     def read_all_of_a_run() -> None:
         loaded = expfw.load(Path(run))
-        for name in ("metrics", "last_values", "points", "info", "objective", "end_steps", "config", "result", "error"):
+        for name in ("metrics", "points", "environment", "info", "objective", "end_steps", "config", "result", "error"):
             with contextlib.suppress(ExpfwError):
                 getattr(loaded, name)
 

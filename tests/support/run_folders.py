@@ -49,6 +49,7 @@ def write_run(
     (folder / "model").mkdir()
     (folder / "model" / "weights.safetensors").write_bytes(bytes(1000))
     environment = {"expfw": "0.1.0", "packages": packages or {"tensorflow": "2.21.0"}, "plugins": {}, "git": None}
+    environment["relevant_packages"] = ["tensorflow"]
     (folder / "environment.json").write_text(json.dumps(environment))
     flat_config = {"dataset.plugin": "digits", "model.plugin": "mlp_keras", "model.units": units, "seed": 0}
     flat_config |= {"objective.metric": "val/loss", "objective.mode": "min", "train.begin_from": begin_from, **params}
@@ -129,7 +130,7 @@ def write_sweep_of_trials(
             trial = replace(trial, folder=str(folder / "trials" / f"{trial.number:03d}-{trial.run_id}"))
         Ledger(folder).write(trial)
     start = {"id": "abcd2345", "name": "mlp_keras digits", "overrides": ["model=mlp_keras", "model.units=8,16"]}
-    start |= {"objective": {"metric": METRIC, "mode": mode, "take": "best"}, "files": [], "tracker": {}, "params": {}}
+    start |= {"objective": {"metric": METRIC, "mode": mode, "take": "best"}, "files": {}, "tracker": {}, "params": {}}
     start |= {"trials": len(trials), **start_fields}
     records = [{"kind": "sweep_started", **start}, {"kind": "sweep_ended", "status": status}]
     _write_journal(folder, records, ended_at or time.time())

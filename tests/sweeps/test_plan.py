@@ -122,19 +122,6 @@ def test_a_finished_run_with_other_plugin_code_is_not_done(expfw_process, workdi
         assert "0 already done" in after[2]
 
 
-def test_a_finished_run_of_an_earlier_version_is_not_done(expfw_here, train):
-    run = train(*LINE, "train.epochs=1")
-    path = run.folder / "journal.jsonl"
-    start, _, rest = path.read_text().partition("\n")
-    record = json.loads(start)
-    del record["code"]
-    record["fingerprint"] = record["fingerprint"].partition("-")[0]
-    path.write_text(f"{json.dumps(record)}\n{rest}")
-    text = expfw_here("sweep", "--plan", *LINE, "train.epochs=1,2").out
-    assert f"new; run {run.run_id} has no record of its plugin code" in text
-    assert "2 trials: 0 already done" in text
-
-
 def test_each_seed_is_a_trial(expfw_here, train):
     run = train(*LINE, "train.epochs=1", "seed=5")
     plan = read_plan(expfw_here, *LINE, "train.epochs=1,2", "seed=4", "sweep.seeds=2")

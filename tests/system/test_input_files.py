@@ -11,9 +11,11 @@ from support import run_folders
 
 import expfw
 from expfw.api import checkpoints, data_cache
+from expfw.api.delivery_progress import get_progress_path, read_progress
 from expfw.api.model_state import read_arrays
 from expfw.plugins import variants
 from expfw.plugins.importing import import_file
+from expfw.plugins.trust import Trust
 from expfw.runs.inference import samples
 from expfw.sweeps.plan.measurement import read_measurement
 from expfw.system import process_lock
@@ -21,7 +23,6 @@ from expfw.system.input_files import open_file, read_bytes
 from expfw.system.yaml_files import read_yaml
 from expfw.tracking import journal, recorded_run, saved_model
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.shipper.delivery import read_progress
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.mnist import Mnist
 from expfw_datasets.npz import Npz
@@ -73,9 +74,8 @@ READERS = {
     "journal.jsonl": journal.read_records,
     "start/journal.jsonl": journal.read_first_and_last,
     "000000.json": lambda path: Ledger(path.parents[1]).read_trial(0),
-    "model.json": lambda path: saved_model.read_model(path.parent),
+    "model.json": lambda path: saved_model.read_model(path.parent, Trust()),
     "weights.safetensors": read_arrays,
-    "tracker.json": lambda path: read_progress(path.parents[1], "tracker"),
 }
 
 
@@ -87,7 +87,7 @@ def _same_folder(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_rejects_what_is_not_a_file_in_one_line(tmp_path, kind, name):
-    folder = tmp_path / {"000000.json": "ledger", "tracker.json": "tracking"}.get(name, "folder")
+    folder = tmp_path / ("ledger" if name == "000000.json" else "folder")
     (folder / name).parent.mkdir(parents=True)
     put(kind, folder / name)
     with pytest.raises(expfw.ExpfwError) as caught:
@@ -102,9 +102,12 @@ def test_optional_files_count_as_missing(tmp_path, kind):
     (run / "environment.json").unlink()
     for name in ("environment.json", process_lock.PROCESS_FILE, "measurement.json"):
         put(kind, run / name)
-    assert recorded_run.read_run(run).environment == {}
+    assert recorded_run.read_run(run).environment is None
     assert not process_lock.has_live_process(run)
     assert read_measurement(run) == (None, None)
+    (run / "tracking").mkdir()
+    put(kind, get_progress_path(run, "mlflow"))
+    assert "mlflow.json is damaged; delete it" in read_progress(run, "mlflow").damage
     put(kind, tmp_path / "data.json")
     assert data_cache._read_cached(tmp_path) is None
     (tmp_path / "conf" / "model").mkdir(parents=True)

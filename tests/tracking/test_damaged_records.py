@@ -41,7 +41,7 @@ def test_numbers_that_are_not_finite_are_strict_json_and_read_exactly(tmp_path):
     with journal.Journal(path) as record:
         record.write("metrics", step=1, values=VALUES)
         record.write("series", step=2, values={name: [value, 1.0] for name, value in VALUES.items()})
-        record.write("info", values={"limit": math.inf, "text": ["NaN", "~Infinity", "x"], "name": "\udc80"})
+        record.write("info", values={"limit": math.inf, "text": ["NaN", "x"], "name": "\udc80"})
     lines = path.read_text().splitlines()
     for line in lines:
         read_strictly(line).pop("time")
@@ -49,19 +49,8 @@ def test_numbers_that_are_not_finite_are_strict_json_and_read_exactly(tmp_path):
         assert "\\udc80" not in line  # half of a surrogate pair, which DuckDB rejects
     points = journal.select_points(journal.read_records(path)[0])
     assert repr([point.values for point in points[:2]]) == repr([VALUES, VALUES])
-    assert journal.read_records(path)[0][-1]["values"] == {
-        "limit": math.inf,
-        "text": ["NaN", "~Infinity", "x"],
-        "name": "?",
-    }
-
-
-def test_an_old_journal_with_bare_constants_is_read(tmp_path):
-    path = tmp_path / journal.NAME
-    values = '{"a": NaN, "b": Infinity, "c": -Infinity}'
-    path.write_text(f'{{"kind": "metrics", "time": 1.0, "step": 1, "values": {values}}}\n')
-    (point,) = journal.select_points(journal.read_records(path)[0])
-    assert repr(point.values) == repr({name: VALUES[name] for name in "abc"})
+    info = journal.read_records(path)[0][-1]["values"]  # of any type, so that a number is not known to be one
+    assert info == {"limit": "Infinity", "text": ["NaN", "x"], "name": "?"}
 
 
 def test_results_that_are_not_finite_are_in_tables_and_delivered_completely(workdir, call):

@@ -32,8 +32,7 @@ def describe_row(row: PreviewRow) -> str:
         text = f"done: run {run.id}" + (f" in sweep {sweep_id}" if sweep_id else "")
         text += "" if objective is None else f", {run.last['objective_metric']} {format_number(objective)}"
     elif (outdated_run := row.outdated_run) is not None:
-        difference = "has no record of its" if outdated_run.code is None else "had other"
-        text += f"; run {outdated_run.id} {difference} plugin code"
+        text += f"; run {outdated_run.id} had other plugin code"
     return text if row.same_as is None else f"{text}, same as trial {row.same_as}"
 
 

@@ -74,7 +74,7 @@ class Snapshot:
             state = {"format": _FORMAT, "step": self.step, "journal": self.journal, "run": self.run}
             state |= {"plugins": self.plugins, "pending": self.pending}
             state |= {"model": self.model.values, "names": dict(self.model.names)}
-            atomic_files.write_json(temporary_folder / _STATE, state, is_atomic=False)
+            atomic_files.write_state(temporary_folder / _STATE, state, is_atomic=False)
             checksums = {name: _compute_checksum(temporary_folder / name) for name in (_ARRAYS, _STATE)}
             (temporary_folder / _CHECKSUMS).write_text(json.dumps(checksums))
             self.sync(self.journal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import locale
 import os
 from pathlib import Path
@@ -26,6 +27,14 @@ def write_text(path: Path, text: str, is_atomic: bool = True) -> None:
 def write_json(path: Path, values: Any, is_atomic: bool = True, indent: int | None = None) -> None:
     """Replaces a JSON file; secrets in its values are hidden. See `write_text`."""
     _write(path, encode_json(redact(values), indent), is_atomic)
+
+
+def write_state(path: Path, values: Any, is_atomic: bool = True) -> None:
+    """Replaces a JSON file with values of any type, which must be read as they were; secrets in them are hidden.
+
+    Numbers that are not finite are written as Python does. Raises `TypeError` for other objects; see `write_text`.
+    """
+    _write(path, json.dumps(redact(values)), is_atomic)
 
 
 def _write(path: Path, text: str, is_atomic: bool) -> None:

@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
     return decode_json(read_bytes(path))
 
 
-def build(cls: type[T], values: Any) -> T:
+def build(cls: Callable[..., T], values: Any) -> T:
     """Builds an instance of a dataclass from a JSON object; ignores unknown keys.
 
     A field whose type is another dataclass remains a dictionary, see `complete`.

@@ -143,7 +143,13 @@ def test_the_plan_offers_to_resume_an_interrupted_sweep_with_the_same_overrides(
     overrides = [*LINE, "train.epochs=1,2"]
     for sweep_id, recorded_overrides in (("aaaa2222", overrides), ("bbbb3333", overrides[::-1])):
         folder = run_folders.make_run_folder(workdir / "runs", sweep_id)
-        record = {"kind": "sweep_started", "time": 1.0, "id": sweep_id, "name": "", "overrides": recorded_overrides}
+        record = {
+            "kind": "sweep_started",
+            "time": 1.0,
+            "id": sweep_id,
+            "objective": {},
+            "overrides": recorded_overrides,
+        }
         (folder / "journal.jsonl").write_text(json.dumps(record) + "\n")
     out = expfw_here("sweep", "--plan", *overrides).out
     assert "has the same overrides and is not finished; to resume: expfw sweeps resume aaaa2222\n" in out

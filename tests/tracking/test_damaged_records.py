@@ -99,9 +99,18 @@ class Limited(expfw.Callback):
     class Config:
         limit: float = math.inf
 
+    best = math.inf
+
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
-        run.log({"odd": math.nan, "limit": self.config.limit})
+        self.best = min(self.best, math.inf)
+        run.log({"odd": math.nan, "limit": self.config.limit, "best": self.best})
+
+    def state(self):
+        return {"best": self.best}
+
+    def restore(self, state):
+        self.best = state["best"]
 """
 
 

@@ -123,8 +123,8 @@ class TensorBoard(expfw.Callback):
                 self.files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
             if result.error is None:
                 every = self.config.histograms
-                # the final weights are not those of the last step
-                has_other_weights = run.test_on == "best" or run.config.train.average is not None
+                # the final weights may not be those of the last step
+                has_other_weights = run.model_step not in (None, run.step) or run.config.train.average is not None
                 if self.config.images and (every is None or run.step % every or has_other_weights):
                     self._write_weights(run, self.files, run.hook.expfw_variables(model=self.model))
                 if self.config.misclassified:

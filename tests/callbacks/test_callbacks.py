@@ -54,11 +54,10 @@ def test_checkpoints_keep_the_last_ones_and_the_best(train):
     assert len(steps) <= 3
 
 
-@pytest.mark.parametrize(("every", "expected"), [(8, [8, 16, 24, 32, 40, 42]), (1000, [42])])
-def test_checkpoints_at_an_interval_in_steps_are_saved_at_no_other_step(train, every, expected):
-    options = (f"callback.checkpoint.every.steps={every}", "callback.checkpoint.keep=100", "train.epochs=2")
+def test_checkpoints_at_an_interval_in_steps_are_saved_at_no_other_step(train):
+    options = ("callback.checkpoint.every.steps=8", "callback.checkpoint.keep=100", "train.epochs=2")
     result = train(*DIGITS, *options)
-    assert expfw.checkpoint_steps(result.folder) == expected
+    assert expfw.checkpoint_steps(result.folder) == [8, 16, 24, 32, 40, 42]  # not 21, the end of an epoch
 
 
 def test_checkpoints_do_not_slow_down_epochs_of_one_step(train):

@@ -47,11 +47,11 @@ def test_commands_for_a_run_print_json(expfw_here, workdir):
 
     (listed,) = read(expfw_here("runs", "list", "--json").out)
     assert listed["metrics"]["odd"] is None
-    done = expfw_here("runs", "resume", result["id"], "train.epochs=3", "--json")
+    done = expfw_here("runs", "resume", result["id"], "train.epochs=3", "--trust", "--json")
     assert (done.code, read(done.out)["id"], read(done.out)["steps"]) == (0, result["id"], 3)
-    done = expfw_here("runs", "resume", result["id"], "--verify", "--json")
+    done = expfw_here("runs", "resume", result["id"], "--verify", "--trust", "--json")
     assert (done.code, read(done.out)["exact"]) == (0, True)
-    done = expfw_here("runs", "rerun", result["id"], "--check", "--json")
+    done = expfw_here("runs", "rerun", result["id"], "--check", "--trust", "--json")
     again = read(done.out)
     assert (done.code, again["of"], again["check"]["exact"]) == (0, result["id"], True)
     assert again["id"] != result["id"]

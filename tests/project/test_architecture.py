@@ -39,7 +39,7 @@ def test_the_host_has_few_packages_and_top_level_modules():
 @pytest.mark.parametrize("folder", ["expfw", "plugins", "tests", "benchmarks"])
 def test_no_folder_has_more_than_twenty_files(folder):
     for path in [ROOT / folder, *(ROOT / folder).rglob("*/")]:
-        assert len(list(path.glob("*.py"))) <= 20, path
+        assert len([file for file in path.glob("*.py") if file.name != "__init__.py"]) <= 20, path
 
 
 def test_every_package_has_a_folder_of_tests():

@@ -19,8 +19,6 @@ _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
 _IGNORED_PARAMETERS = ("name", "runs_dir", "quiet")
 _CPU_FEATURES = "vector instructions"
-_NEWER_ENTRIES = ("CPU", "memory", "GPUs")
-"""Entries of the environment that earlier versions of expfw did not record; compared only if all runs have them."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,6 @@ class RunComparison:
     def environment(self) -> dict[str, list[str]]:
         """Entries of the environment that differ and can change results, with the value of each run."""
         differing, _ = _split_by_difference([_describe_environment(run) for run in self.runs], "none")
-        for name in _NEWER_ENTRIES:
-            if "none" in differing.get(name, ()):
-                del differing[name]
         if (values := differing.get(_CPU_FEATURES)) is not None:
             common_features = set.intersection(*(set(value.split()) for value in values))
             differing[_CPU_FEATURES] = [
@@ -77,16 +72,12 @@ class RunComparison:
 
     @cached_property
     def other_packages(self) -> dict[str, list[str]]:
-        """Versions of the installed packages that differ, but do not change results; "none" if not installed."""
+        """Different versions of packages that all environments contain and that do not change results."""
         environments = [run.environment or Environment() for run in self.runs]
-        packages = [environment.packages for environment in environments]
-        is_complete = all(environment.relevant_packages is not None for environment in environments)
-        names = set.union(*map(set, packages)) if is_complete else set.intersection(*map(set, packages))
-        names -= {"expfw", *(name for environment in environments for name in environment.result_packages)}
-        differing, _ = _split_by_difference(
-            [{name: package.get(name, "none") for name in sorted(names)} for package in packages], "none"
-        )
-        return differing
+        names = set.intersection(*(set(environment.packages) for environment in environments))
+        names -= {"expfw", *(name for environment in environments for name in environment.relevant_packages)}
+        rows = {name: [environment.packages[name] for environment in environments] for name in sorted(names)}
+        return {name: versions for name, versions in rows.items() if len(set(versions)) > 1}
 
     def get_values(self, metric: str) -> list[float | None]:
         """Returns the value of a metric for each run."""
@@ -159,7 +150,7 @@ def _describe_environment(run: RecordedRun) -> dict[str, str]:
     """Formats the environment, which may explain differences; for a resumed run, that of its first start."""
     recorded, info = run.environment or Environment(), run.info
     values = {"expfw": recorded.expfw, "python": recorded.python}
-    values |= {name: recorded.packages.get(name) for name in recorded.result_packages}
+    values |= {name: recorded.packages.get(name) for name in recorded.relevant_packages}
     sources = {source.rpartition(" ")[::2] for source in recorded.plugins.values()}
     values |= {f"plugins of {name}": version for name, version in sources if name not in ("", "expfw")}
     if recorded.git is not None:

@@ -60,7 +60,7 @@ class RunningTrial:
         for record in self._tail.read_new(_MAX_BYTES):
             kind = record["kind"]
             if kind in ("run_started", "run_resumed"):
-                with suppress(ConfigError):  # of another version
+                with suppress(ConfigError):  # of a damaged record
                     config = build_config(record.get("config", {}))
                     self._train_config, self._objective = config.train, config.objective
             elif kind == "dataset" and self._train_config is not None and self._objective is not None:
@@ -181,8 +181,7 @@ def read_trials(sweep: RecordedRun) -> list[Trial]:
     """Reads all trials that have started, with the intermediate results of running ones."""
     trials = []
     for trial in Ledger(sweep.folder).read_trials():
-        is_earlier_version = trial.metrics is not None and trial.metrics_step is None
-        if trial.status == RUNNING or is_earlier_version:
+        if trial.status == RUNNING:
             trial = trial.read_current_state()
         if trial.status == RUNNING and trial.folder is not None:
             try:

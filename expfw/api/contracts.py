@@ -286,9 +286,6 @@ class Tracker(Plugin):
     def read_state(self, folder: Path) -> dict[str, Any]:
         """Returns the saved `state` of `ship` for the run or sweep in `folder`, for example of the sweep of a trial.
 
-        It is empty before a delivery. If its file is damaged, it is empty too, and a warning is logged.
+        It is empty before a delivery, and if its file is damaged.
         """
-        progress = read_progress(folder, self.name)
-        if progress.damage is not None:
-            log.warning(progress.damage)
-        return progress.state
+        return read_progress(folder, self.name).state

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from expfw.system import atomic_files
 from expfw.system.json_values import Count, build, read_json
+
+log = logging.getLogger("expfw")
 
 
 @dataclass(frozen=True)
@@ -19,19 +22,16 @@ class DeliveryProgress:
         complete: whether they ended with the end of the run or sweep.
         destination: destination that has received them.
         state: the tracker's state for this journal and destination, as JSON values.
-        damage: one line about a file that cannot be read, with the remedy; None if it was read.
     """
 
     offset: Count = 0
     complete: bool = False
     destination: str = ""
     state: dict[str, Any] = field(default_factory=dict)
-    damage: str | None = None
 
     def write(self, folder: Path, tracker: str) -> None:
         """Replaces the progress of a tracker atomically."""
-        values = {name: value for name, value in vars(self).items() if name != "damage"}
-        atomic_files.write_json(get_progress_path(folder, tracker), values)
+        atomic_files.write_state(get_progress_path(folder, tracker), vars(self))
 
 
 def get_progress_path(folder: Path, tracker: str) -> Path:
@@ -40,12 +40,12 @@ def get_progress_path(folder: Path, tracker: str) -> Path:
 
 
 def read_progress(folder: Path, tracker: str) -> DeliveryProgress:
-    """Reads the progress of a tracker; raises nothing, so that one damaged file affects only its own journal."""
+    """Reads the progress of a tracker; if its file is damaged, logs a warning and starts from the beginning."""
     path = get_progress_path(folder, tracker)
     try:
         return build(DeliveryProgress, read_json(path))
     except FileNotFoundError:
         return DeliveryProgress()
     except (OSError, ValueError):
-        remedy = "delete it, and `expfw runs sync` delivers all records again"
-        return DeliveryProgress(damage=f"{path} is damaged; {remedy}")
+        log.warning("ignoring %s, which is damaged: `expfw runs sync` delivers all records again", path)
+        return DeliveryProgress()

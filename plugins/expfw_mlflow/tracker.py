@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_mlflow.records.journal_writer import JournalWriter, has_valid_types
+from expfw_mlflow.records.journal_writer import JournalWriter
 from expfw_mlflow.store.database import ARTIFACTS_FOLDER, correct_addresses, get_sqlite_file, make_tables
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
@@ -106,21 +105,14 @@ class MLflow(expfw.Tracker):
 
     def read_state(self, folder: Path) -> dict[str, Any]:
         state = super().read_state(folder)
-        return state if has_valid_types(state) else {}
+        return state if isinstance(state.get("run_id", ""), str) else {}
 
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.exceptions import MlflowException
 
-        if not has_valid_types(state):
-            raise expfw.JournalError(
-                f"the state in {folder}/tracking/{self.name}.json is damaged; delete it, and `expfw runs sync` "
-                "delivers all records again"
-            )
-        # After an error, all records are delivered again: with the previous state, so that nothing is counted twice.
-        new_state = copy.deepcopy(state)
         try:
             with translate_store_errors(self.client.tracking_uri):
-                writer = JournalWriter(self.client, self.experiment_id, self.read_state, self.config, folder, new_state)
+                writer = JournalWriter(self.client, self.experiment_id, self.read_state, self.config, folder, state)
                 writer.write(records)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -129,7 +121,6 @@ class MLflow(expfw.Tracker):
                 f"the run no longer exists in MLflow ({error.message}); deliver it again from the beginning with: "
                 "expfw runs sync --all"
             ) from error
-        state.update(new_state)
 
     @expfw.hookimpl
     def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.UiTarget | None) -> expfw.UserInterface:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlflow
 from support.processes import run_expfw, wait_for
-from support.tracking_server import FirstAnswers, ServerProxy
+from support.tracking_server import FirstLosses, ServerProxy
 
 from expfw.tracking import run_index
 from expfw.tracking.recorded_run import RecordedRun
@@ -53,20 +53,13 @@ def _toggle_errors(proxy: ServerProxy, has_ended: threading.Event) -> None:
     proxy.is_broken = False
 
 
-@contextmanager
-def _lose_answers(proxy: ServerProxy) -> Iterator[None]:
-    """The first answer to each kind of request is lost."""
-    with _change_proxy(proxy, loses_answer=FirstAnswers()):
-        yield
-
-
 CONDITIONS: dict[str, Callable[[ServerProxy], AbstractContextManager[None]]] = {
     "no outage": _change_proxy,
     "down at the start": partial(_change_proxy, is_down=True),
     "killed for 15 s": partial(_run_in_thread, _restart_server),
     "status 500": partial(_run_in_thread, _toggle_errors),
     "2 s per request": partial(_change_proxy, delay_seconds=2.0),
-    "lost answers": _lose_answers,
+    "lost answers": lambda proxy: _change_proxy(proxy, lose=FirstLosses("answer", of_each_kind=True)),
 }
 
 

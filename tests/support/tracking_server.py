@@ -1,4 +1,4 @@
-"""A real local MLflow server, with a proxy that can be down, slow or broken, or lose answers."""
+"""A real local MLflow server, with a proxy that can be down, slow or broken, or lose requests and answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 
 from support.processes import HOST, find_free_port, wait_for
+
+Loss = Literal["request", "answer"]
 
 
 class MLflowServer:
@@ -53,27 +56,30 @@ class MLflowServer:
             self.process = None
 
 
-class FirstAnswers:
-    """Selects the first answer to each kind of request, or to each request, for `ServerProxy.loses_answer`.
+class FirstLosses:
+    """Loses the first attempts of each request, or of each kind of request, for `ServerProxy.lose`.
 
     Requests for artifacts that differ only in their content are the same request: it may contain the time.
 
+    Args:
+        losses: what is lost of the first attempts, in this order.
+        of_each_kind: whether requests that differ in their content or in IDs are the same request.
+
     Attributes:
-        counts: number of requests, by request (IDs replaced, unless `of_each`) and content.
+        counts: number of attempts, by request and content.
     """
 
-    def __init__(self, of_each: bool = False) -> None:
-        self._of_each = of_each
+    def __init__(self, *losses: Loss, of_each_kind: bool = False) -> None:
+        self._losses, self._of_each_kind = losses, of_each_kind
         self.counts: Counter[tuple[str, bytes]] = Counter()
 
-    def __call__(self, request: str, body: bytes) -> bool:
-        if not self._of_each:
-            kind = re.sub(r"artifacts/.*", "artifacts/...", re.sub(r"(m-)?[0-9a-f]{32}", "ID", request))
-            key = kind, b""
-        else:
-            key = request, b"" if "artifacts/" in request else body
+    def __call__(self, request: str, body: bytes) -> Loss | None:
+        if self._of_each_kind:
+            request = re.sub(r"artifacts/.*", "artifacts/...", re.sub(r"(m-)?[0-9a-f]{32}", "ID", request))
+        key = request, b"" if self._of_each_kind or "artifacts/" in request else body
         self.counts[key] += 1
-        return self.counts[key] == 1
+        attempt = self.counts[key]
+        return self._losses[attempt - 1] if attempt <= len(self._losses) else None
 
 
 class ServerProxy:
@@ -83,14 +89,14 @@ class ServerProxy:
         is_down: whether connections are closed without a response.
         is_broken: whether the proxy responds with status 500.
         delay_seconds: additional time of each request.
-        loses_answer: whether the answer to a request, such as `POST /api/2.0/mlflow/runs/create`, with this content is
-            lost: the server has executed it, and the connection is closed.
+        lose: returns what is lost of a request, such as `POST /api/2.0/mlflow/runs/create`, with this content: nothing,
+            the answer, so that the server has executed it, or the request itself. The connection is then closed.
         call_count: number of requests, with or without a response.
     """
 
     def __init__(self, server: MLflowServer) -> None:
         self.server, self.is_down, self.is_broken, self.delay_seconds, self.call_count = server, False, False, 0.0, 0
-        self.loses_answer: Callable[[str, bytes], bool] = lambda request, body: False
+        self.lose: Callable[[str, bytes], Loss | None] = lambda request, body: None
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -100,12 +106,13 @@ class ServerProxy:
                 proxy.call_count += 1
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 time.sleep(proxy.delay_seconds)
-                if proxy.is_down:
+                loss = proxy.lose(f"{self.command} {self.path.partition('?')[0]}", body)
+                if proxy.is_down or loss == "request":
                     self.close_without_answer()
                     return
                 broken = (500, b"out of order", "text/plain")
                 status, answer, kind = broken if proxy.is_broken else self.fetch_response(body)
-                if proxy.loses_answer(f"{self.command} {self.path.partition('?')[0]}", body):
+                if loss == "answer":
                     self.close_without_answer()
                     return
                 self.send_response(status)

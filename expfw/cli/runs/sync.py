@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expfw.api.contracts import Tracker
-from expfw.api.delivery_progress import read_progress
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
@@ -108,17 +107,9 @@ class JournalBatch:
         def is_delivered(run: RecordedRun) -> bool:
             return all(delivery.is_complete(run.folder, *destination) for destination in destinations.items())
 
-        missing: list[RecordedRun] = []
-        damaged_count = 0
-        for run in self.runs:
-            damage = [text for name in destinations if (text := read_progress(run.folder, name).damage)]
-            if damage and not redeliver:  # the shipper would try it again and again
-                print(*damage, sep="\n", file=sys.stderr)
-                damaged_count += 1
-            elif redeliver or not is_delivered(run):
-                missing.append(run)
+        missing = [run for run in self.runs if redeliver or not is_delivered(run)]
         if not missing:
-            return 0, damaged_count
+            return 0, 0
         message = f"delivering {pluralize(len(missing), 'journal')} to {', '.join(destinations)}"
         with (
             make_console(stderr=True).status(message),
@@ -129,7 +120,7 @@ class JournalBatch:
             for run in missing:
                 queue_delivery(notes_folder, run.id, run.folder)
         delivered = sum(map(is_delivered, missing))
-        return delivered, len(missing) - delivered + damaged_count
+        return delivered, len(missing) - delivered
 
 
 def remove_delivered_notes(runs_dir: Path) -> None:

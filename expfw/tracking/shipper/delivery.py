@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import re
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,9 +83,7 @@ class Delivery:
             get_progress_path(self.folder, self._name).parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
             progress = DeliveryProgress() if self._from_beginning else read_progress(self.folder, self._name)
-            if progress.damage is not None:
-                raise JournalError(progress.damage)
-            if is_same_destination(progress.destination, self._destination):
+            if progress.destination == self._destination:
                 with open_file(self.journal_path) as file:
                     self.offset = journal.find_line_start(file.fileno(), progress.offset)
                 self.state = progress.state
@@ -104,15 +102,18 @@ class Delivery:
             records = [{"kind": "interrupted", "time": time.time()}]  # the process was killed before it wrote an end
             has_ended = True
         if records:
-            self.tracker.ship(self.folder, self.state, list(self._select_safe_records(records)))
-            DeliveryProgress(next_offset, has_ended, self._destination, self.state).write(self.folder, self._name)
-            self.offset = next_offset  # after saving: if that fails, the records are delivered again
+            state = copy.deepcopy(self.state)  # if this fails, nothing is counted twice
+            self.tracker.ship(self.folder, state, list(self._select_safe_records(records, state)))
+            DeliveryProgress(next_offset, has_ended, self._destination, state).write(self.folder, self._name)
+            self.offset, self.state = next_offset, state  # after saving: if that fails, the records are delivered again
         if has_ended:
             self.is_complete = True
             self._lock.release(force=True)  # it may have been acquired several times
         return bool(records)
 
-    def _select_safe_records(self, records: Iterable[journal.Record]) -> Iterator[journal.Record]:
+    def _select_safe_records(
+        self, records: Iterable[journal.Record], state: dict[str, Any]
+    ) -> Iterator[journal.Record]:
         """Yields the records for the tracker, without those whose path leads out of the folder."""
         for record in records:
             try:
@@ -120,7 +121,7 @@ class Delivery:
                     resolve_tree(self.folder, str(record["path"]))
             except JournalError as error:
                 log.warning("a record %s is not delivered: %s", record["kind"], error)
-                self.state.setdefault("rejected", f"{record['kind']}: {error}")
+                state.setdefault("rejected", f"{record['kind']}: {error}")
                 continue
             if record.get("sweep_folder") is not None:  # it may have been moved
                 record = {**record, "sweep_folder": str(self.folder.absolute().parents[1])}
@@ -210,17 +211,11 @@ def describe_progress(folder: Path) -> dict[str, str]:
         progress = read_progress(folder, name)
         bytes_left = max(0, (folder / journal.NAME).stat().st_size - progress.offset)
         is_complete = progress.complete and not bytes_left
-        text = COMPLETE if is_complete else f"{bytes_left:,} bytes of the journal not delivered yet"
-        texts[name] = progress.damage or text
+        texts[name] = COMPLETE if is_complete else f"{bytes_left:,} bytes of the journal not delivered yet"
     return texts
 
 
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Returns whether the destination has the whole journal."""
     has_whole_journal = describe_progress(folder).get(name) == COMPLETE
-    return has_whole_journal and is_same_destination(read_progress(folder, name).destination, destination)
-
-
-def is_same_destination(recorded: str, destination: str) -> bool:
-    """Whether both are the same destination; earlier versions recorded `sqlite:///x` with fewer slashes."""
-    return re.sub("/+", "/", recorded) == re.sub("/+", "/", destination)
+    return has_whole_journal and read_progress(folder, name).destination == destination

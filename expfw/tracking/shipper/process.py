@@ -84,7 +84,6 @@ def running_shipper(
         lock = temporary_folders.mark_used(delivery_folder)
         # The log of a shipper that could not deliver is kept until `runs sync`.
         temporary_folders.remove_abandoned(delivery_folder.parent, "", lambda folder: (folder / RESULT_FILE).exists())
-        log_path.touch(mode=0o600)  # errors may quote an address with a password
         log_path.touch(mode=0o600)  # libraries may write an address with a password
         with open(log_path, "wb") as log:
             process = subprocess.Popen(

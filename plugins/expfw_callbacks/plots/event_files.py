@@ -139,7 +139,7 @@ class EventFiles:
             if error is not None and not self._is_waiting:
                 self._run.warn(
                     f"cannot write TensorBoard files to {self.root}: {error.strerror}; the run continues and keeps "
-                    "up to {_MAX_WAITING_BYTES >> 20} MiB of events per file in memory; free some space on that disk"
+                    f"up to {_MAX_WAITING_BYTES >> 20} MiB of events per file in memory; free some space on that disk"
                 )
             self._is_waiting, self._flushed_at = error is not None, time.monotonic()
 

@@ -23,23 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("expfw.mlflow")
 _MAX_PARAM_LENGTH, _MAX_RUN_NAME_LENGTH, _MAX_METRIC_NAME_LENGTH = 6000, 250, 240
-_STATE_TYPES: dict[str, type] = {
-    "run_id": str,
-    "trial": int,
-    "objective": dict,
-    "names": dict,
-    "last": dict,
-    "models": dict,
-    "resumed": int,
-    "rejected": str,
-}
 _MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 _MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
-
-
-def has_valid_types(state: Mapping[str, Any]) -> bool:
-    """Returns whether the values of a saved state have the types that `JournalWriter` writes."""
-    return all(isinstance(value, _STATE_TYPES.get(name, object)) for name, value in state.items())
 
 
 @dataclass

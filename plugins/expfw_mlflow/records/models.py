@@ -112,9 +112,10 @@ def register_model(client: MlflowClient, state: Mapping[str, Any], name: str | N
     if name is None or not state.get("models"):
         return
     *_, model_id = state["models"].values()
-    versions = client.search_model_versions(f"name = '{name}' and run_id = '{state['run_id']}'")
     sources = (f"models:/{model_id}", model_id)
-    version = next((candidate.version for candidate in versions if candidate.source in sources), None)
-    if version is None:
-        version = mlflow.register_model(sources[0], name, await_registration_for=0).version
-    client.set_registered_model_alias(name, alias, str(version))
+    versions = [  # without the name in the filter: it may contain quotation marks
+        str(version.version)
+        for version in client.search_model_versions(f"run_id = '{state['run_id']}'")
+        if version.name == name and version.source in sources
+    ] or [str(mlflow.register_model(sources[0], name, await_registration_for=0).version)]
+    client.set_registered_model_alias(name, alias, versions[0])

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -19,9 +20,8 @@ from support.tensorboard_events import read_folder, read_hparams_data, read_scal
 import expfw
 from expfw.tracking import run_index
 from expfw.tracking.recorded_run import read_run
-from expfw_callbacks.plots.event_files import EventFiles
 from expfw_callbacks.plots.samples import find_mistakes, make_weight_images, restore_images
-from expfw_callbacks.tensorboard import TensorBoard, make_session_start
+from expfw_callbacks.tensorboard import make_session_start
 from expfw_datasets.digits import Digits
 
 DIGITS = ("dataset=digits", "model=perceptron", "train.steps=20", "callback=[tensorboard]")
@@ -156,21 +156,23 @@ def test_values_that_the_table_cannot_store_are_text():
     assert written == swept | {key: str(value) for key, value in texts.items()}
 
 
-def test_memory_does_not_grow_with_the_number_of_steps(tmp_path):
-    run = SimpleNamespace(folder=tmp_path, resumed_at=None, recent_points=[])
-    callback = TensorBoard(TensorBoard.Config(), "tensorboard")
-    callback.files = EventFiles(run)
+class Memory(expfw.Callback):
+    """Measures the memory of this process after each epoch."""
 
-    def log_steps(start, count):
-        for step in range(start, start + count):
-            run.recent_points = [expfw.Point(step, {"train/loss": 0.5, "train/accuracy": 0.25, "val/loss": 0.75})]
-            callback.expfw_evaluated(run)
-        return psutil.Process().memory_info().rss
+    sizes: ClassVar[dict[int, int]] = {}
 
-    before = log_steps(0, 2_000)
-    assert log_steps(2_000, 8_000) - before < 4 << 20
-    callback.files.close()
-    assert len(read_scalars(tmp_path / "tensorboard", "val")["loss"]) == 10_000
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        self.sizes[run.step] = psutil.Process().memory_info().rss
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_steps(train):
+    """In MiB for each 10,000 steps: 0.0 to 1.0, with any options of the callback."""
+    options = ("train.steps=8000", "train.log_every=1", "callback.tensorboard.histograms=50", "+callback=checkpoint")
+    train("dataset=digits", "model=mlp_keras", "callback=[tensorboard]", *options, observers=[Memory(None, "memory")])
+    (first, before), (last, after) = ((step, Memory.sizes[step]) for step in (2100, max(Memory.sizes)))
+    assert (after - before) / (last - first) * 10_000 < 5 << 20
 
 
 @contextmanager

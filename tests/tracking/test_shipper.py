@@ -148,18 +148,14 @@ def test_state_that_is_not_json_is_reported_and_delivered_again(run_folder, tmp_
     assert "TypeError" in worker.list_undelivered({"note": run_folder})[str(run_folder)]
 
 
-def test_a_journal_with_damaged_progress_is_delivered_once_after_the_repair(run_folder, tmp_path):
-    append(run_folder, "run_ended")
-    worker = TrackerWorker("memory", Memory(), tmp_path)
-    (run_folder / "tracking").mkdir()
-    (run_folder / "tracking" / "memory.json").write_text("{")
-    worker.deliver({"note": run_folder})
-    assert "memory.json is damaged; delete it" in worker.list_undelivered({"note": run_folder})[str(run_folder)]
-    (run_folder / "tracking" / "memory.json").unlink()
-    worker.deliveries["note"].backoff.next_try = 0.0
-    worker.deliver({"note": run_folder})
-    assert worker.tracker.steps == [-1, 0, 1, 2, 3, 4, "run_ended"]
-    assert not Delivery("memory", Memory(), run_folder).deliver_portion()  # its lock is free
+def test_state_and_position_are_saved_together(run_folder, monkeypatch):
+    delivery = Delivery("memory", Memory(), run_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries.DeliveryProgress, "write", lambda *arguments: raise_error(OSError(28, "no space")))
+        with pytest.raises(OSError, match="no space"):
+            delivery.deliver_portion()
+    delivery.deliver_portion()
+    assert delivery.state == {"count": 6}  # although the first record was delivered twice
 
 
 def test_a_failed_tracker_does_not_affect_other_trackers(run_folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from support.outages import find_mlflow_differences
+from support.run_folders import write_run
 
 from expfw.cli.doctor.machine import check_runs_folder
-from expfw.tracking import journal, run_index
+from expfw.tracking import run_index
 from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
+from expfw_mlflow.tracker import MLflow
 
 ROOT = Path(__file__).resolve().parents[2]
 CSV = str(ROOT / "docs" / "authors" / "examples" / "csv_tracker.py")
@@ -77,53 +80,32 @@ DAMAGE = {
     "a list": lambda text: "[1]",
     "a text as offset": lambda text: text.replace('"offset": ', '"offset": "x", "rest": '),
     "no state": lambda text: text.replace('"state": {', '"state": 3, "rest": {'),
-    "a number as MLflow's ID": lambda text: text.replace('"run_id": "', '"run_id": 7, "rest": "'),
     "deep": lambda text: "[" * 100_000,
     "not UTF-8": lambda text: b"\xff\xfe",
-    "a folder": None,
 }
 
 
 @pytest.mark.slow
-def test_damaged_progress_of_one_run_affects_only_this_run(train, expfw_here, workdir):
-    """For each kind of damage one run; another run is delivered."""
-    for _ in (*DAMAGE, "good"):
-        train("dataset=digits", "model=perceptron", "train.steps=2", "callback=[]")
-    runs = run_index.list_runs(workdir / "runs")
-    mlflow_only = ("tracker=[mlflow]",)
-    assert expfw_here("runs", "sync", *mlflow_only).code == 0
-    good, *damaged = runs
-    with_number = damaged[list(DAMAGE).index("a number as MLflow's ID")]  # only the tracker knows this type
-    for run, damage in zip(damaged, DAMAGE.values(), strict=True):
-        path = run.folder / "tracking" / "mlflow.json"
-        text = path.read_text()
-        path.unlink()
-        if damage is None:
-            path.mkdir()
-        else:
-            new = damage(text)
-            assert new != text
-            path.write_bytes(new if isinstance(new, bytes) else new.encode())
-    with journal.Journal(good.folder / journal.NAME) as record:
-        record.write("message", step=2, text="one more record")
-        record.write("run_ended", **{key: value for key, value in good.last.items() if key not in ("kind", "time")})
-    done = expfw_here("runs", "sync", *mlflow_only)
-    assert (done.code, done.out) == (1, f"1 journal delivered, {len(DAMAGE) - 1} not delivered\n")
-    lines = [line for line in done.err.splitlines() if line.startswith(str(workdir))]
-    remedy = "/tracking/mlflow.json is damaged; delete it, and `expfw runs sync` delivers all records again"
-    assert sorted(lines) == sorted(f"{run.folder}{remedy}" for run in damaged if run is not with_number)
-    assert "Traceback" not in done.err
-    for run in damaged:
-        assert expfw_here("runs", "show", run.id).code == 0
-    assert "is damaged; delete it" in expfw_here("runs", "show", damaged[0].id, "--json").out
-    findings = {result for _, result, *_ in check_runs_folder(Workspace(workdir / "runs"))}
-    assert f"runs and sweeps not delivered to the trackers: {len(DAMAGE) - 1}" in findings
-    for run in damaged:
-        path = run.folder / "tracking" / "mlflow.json"
-        path.rmdir() if path.is_dir() else path.unlink()
-    assert expfw_here("runs", "sync", *mlflow_only).code == 0
-    for run in runs:
-        check_store(workdir, run)
+def test_runs_with_damaged_progress_are_delivered_again_and_the_others_are_not_affected(expfw_here, workdir, caplog):
+    mlflow_only = {"mlflow": dataclasses.asdict(MLflow.Config()) | {"plugin": "mlflow"}}
+    runs_dir = workdir / "runs"
+    folders = [write_run(runs_dir, f"dddd222{number}", tracker=mlflow_only) for number in range(len(DAMAGE) + 1)]
+    assert expfw_here("runs", "sync").code == 0
+    for folder, damage in zip(folders[1:], DAMAGE.values(), strict=True):
+        path = folder / "tracking" / "mlflow.json"
+        content = damage(path.read_text())
+        assert content != path.read_text()
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for folder in folders:
+        assert expfw_here("runs", "show", folder.name[-8:]).code == 0
+        assert caplog.text.count(f"ignoring {folder}/tracking/mlflow.json, which is damaged") == (folder != folders[0])
+    findings = {finding.text for finding in check_runs_folder(Workspace(runs_dir))}
+    assert f"runs and sweeps not delivered to the trackers: {len(DAMAGE)}" in findings
+    done = expfw_here("runs", "sync")
+    assert (done.code, done.out) == (0, f"{len(DAMAGE)} journals delivered; nothing left to deliver\n")
+    assert [delivery.describe_progress(folder) for folder in folders] == [{"mlflow": "complete"}] * len(folders)
+    runs = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db").search_runs(["1"])
+    assert sorted(run.data.tags["expfw.run_id"] for run in runs) == [folder.name[-8:] for folder in folders]
 
 
 @pytest.mark.parametrize(
@@ -163,5 +145,5 @@ def test_a_third_party_tracker_works_next_to_mlflow(expfw_here, workdir):
     table = next(tables.glob("????????.csv"))
     content = table.read_bytes()
     table.write_bytes(content + b"an incomplete row of a crash")
-    assert expfw_here("runs", "sync", "--all", table.stem).code == 0
+    assert expfw_here("-p", CSV, "runs", "sync", "--all", table.stem).code == 0
     assert table.read_bytes() == content

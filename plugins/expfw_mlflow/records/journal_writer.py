@@ -242,8 +242,8 @@ def _make_parent_filter(sweep_id: str) -> str:
 
 
 def _get_own_tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the tags of the user; the journals of earlier sweeps have none."""
-    return {make_allowed_name(name): value for name, value in record.get("tags", {}).items()}
+    """Returns the tags of the user."""
+    return {make_allowed_name(name): value for name, value in record["tags"].items()}
 
 
 def make_allowed_name(name: str) -> str:

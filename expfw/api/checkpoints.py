@@ -24,7 +24,6 @@ from expfw.system.input_files import open_file, read_bytes
 
 FOLDER = "checkpoints"
 _ARRAYS, _STATE, _CHECKSUMS = "arrays.safetensors", "state.json", "checksums.json"
-_FILES = (_ARRAYS, _STATE, _CHECKSUMS)
 _FORMAT = 1
 
 
@@ -93,8 +92,6 @@ def read_checkpoint(folder: Path) -> Snapshot:
         RunsFolderError: if the folder cannot be read.
     """
     try:
-        if wrong := [name for name in _FILES if (folder / name).exists() and not (folder / name).is_file()]:
-            raise JournalError(f"checkpoint {folder} is damaged: {wrong[0]} is not a file")
         checksums = json.loads(read_bytes(folder / _CHECKSUMS))
         for name in (_ARRAYS, _STATE):
             is_same_size = checksums[name]["bytes"] == (folder / name).stat().st_size
@@ -106,13 +103,13 @@ def read_checkpoint(folder: Path) -> Snapshot:
         model = ModelState(read_arrays(folder / _ARRAYS), state["model"], state["names"])
         return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
-        if any((folder / name).exists() for name in _FILES):
+        if any((folder / name).exists() for name in (_ARRAYS, _STATE, _CHECKSUMS)):
             raise JournalError(f"checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
         raise JournalError(
             f"{folder} is not a checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
     except OSError as error:
-        kind = JournalError if error.errno == errno.EFBIG else RunsFolderError
+        kind = JournalError if error.errno in (errno.EFBIG, errno.EINVAL) else RunsFolderError
         raise kind(f"cannot read checkpoint {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JournalError(f"checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error

@@ -16,6 +16,8 @@ from support.interruptions import Interrupt, interrupt_run, resume_run
 
 import expfw
 from expfw.api import checkpoints
+from expfw.plugins import importing
+from expfw.plugins.catalogue import get_cached_catalogue
 from expfw.runs import exact_comparison
 from expfw.runs.one_run import execute
 from expfw.runs.resume import prepare_resume
@@ -366,6 +368,8 @@ def test_a_changed_plugin_file_is_rejected_if_it_is_not_named(train, workdir):
     folder = interrupt_run(train, 30, *MLP, "+callback=[noisy]", files=(str(file),))
     file.write_text(f"{PLATEAU}# changed")
     assert f"needs the plugin file {file}, which has changed since it was recorded" in get_rejection(folder)
+    importing.forget_file(str(file))
+    get_cached_catalogue.cache_clear()
     with pytest.raises(expfw.DataError, match=r"the code of more\.py has changed since the run started"):
         prepare_resume(expfw.load(folder, files=[file]))
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,18 +21,21 @@ from support import run_folders
 
 import expfw
 from expfw.api.data_files import serialize_spec
+from expfw.api.delivery_progress import DeliveryProgress
 from expfw.api.run_config import Objective
 from expfw.cli.main import run_command
 from expfw.cli.runs.clean.selection import Selection
 from expfw.errors import ExpfwError
+from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.trust import Trust
 from expfw.reports.live.sweep_status import RunningTrial
 from expfw.sweeps.pruning_monitor import PruningMonitor
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger, Trial
+from expfw.tracking.run_record import describe_environment
 from expfw.tracking.saved_model import read_model
-from expfw.tracking.shipper.delivery import Delivery
+from expfw.tracking.shipper.delivery import Delivery, describe_progress
 
 RUN, SWEEP, OTHER = "aaaa2222", "ssss2222", "zzzz9999"
 TIMEOUT_SECONDS = 10
@@ -44,14 +48,16 @@ _DEEP = (b"[" * 3000 + b"]" * 3000, b'{"a":' * 3000 + b"1" + b"}" * 3000, b"[" *
 _RAW_VALUES = (b"NaN", b"-Infinity", b"1e999", b"9" * 5000, *_DEEP)
 
 
-def write_records(runs_dir: Path) -> list[Path]:
-    """Writes two runs and a sweep, with a saved model; returns the files to change."""
+def write_records(runs_dir: Path) -> None:
+    """Writes two runs and a sweep, with a saved model."""
     run = run_folders.write_run(runs_dir, RUN, 0.5, tracker={})
     run_folders.write_run(runs_dir, OTHER, float("nan"))
     sweep = run_folders.write_sweep(runs_dir, SWEEP, [0.5, float("inf"), None], ["FINISHED", "PRUNED", "FAILED"])
     _complete_journal(run / "journal.jsonl")
-    environment = {"expfw": "0.1.0", "packages": {}, "plugins": {}, "cpu": {"cores": 1, "features": []}, "git": None}
+    environment = asdict(describe_environment([get_catalogue().get("model", "cnn")]))
     (run / "environment.json").write_text(json.dumps(environment))
+    (run / "tracking").mkdir()
+    DeliveryProgress(100, False, "here", {"run_id": "x", "objective": {"mode": "min"}}).write(run, "mlflow")
     path = sweep / "journal.jsonl"
     path.write_text(
         path.read_text().replace('"files": {}', f'"files": {{}}, "config": {json.dumps(run_folders.CONFIG)}', 1)
@@ -63,11 +69,6 @@ def write_records(runs_dir: Path) -> list[Path]:
     (run / "model" / "model.json").write_text(json.dumps(content | {"plugins": {"model=y": "z 1"}, "arrays": {}}))
     identity = {"pid": os.getpid(), "started": 1.0, "host": platform.node(), "boot": None}
     (sweep / "process.json").write_text(json.dumps(identity))
-    return [
-        *(run / "journal.jsonl", sweep / "journal.jsonl", run / "model" / "model.json", sweep / "process.json"),
-        *sorted(sweep.glob("ledger/*.json")),
-        *sorted(sweep.glob("trials/*/journal.jsonl")),
-    ]
 
 
 def _complete_journal(path: Path) -> None:
@@ -159,6 +160,7 @@ def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Calla
         lambda: [Ledger(sweep).read_trial(number) for number in range(3)],
         lambda: Selection(runs_dir, keep_best=1, statuses=("finished",)),
         lambda: read_model(Path(run, "model"), Trust()),
+        lambda: describe_progress(Path(run)),
         lambda: process_lock.has_live_process(sweep),
     ]
     return commands, functions
@@ -262,7 +264,7 @@ def _find_place(error: BaseException) -> str:
 
 
 def _list_files(runs_dir: Path) -> list[Path]:
-    names = ("journal.jsonl", "model.json", "process.json")
+    names = ("journal.jsonl", "model.json", "process.json", "environment.json", "mlflow.json")
     return sorted(p for p in runs_dir.rglob("*") if p.name in names or (p.parent.name == "ledger" and p.is_file()))
 
 

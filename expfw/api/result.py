@@ -66,10 +66,7 @@ class Result:
 
     @property
     def position(self) -> str:
-        """Epoch or step of `metrics` as text; empty if it is unknown."""
-        return format_position(self.metrics_step, self.metrics_epoch)
-
-
-def format_position(step: int | None, epoch: int | None) -> str:
-    """Formats the epoch, or the step if it is within an epoch; empty if both are None."""
-    return f"epoch {epoch:,}" if epoch is not None else "" if step is None else f"step {step:,}"
+        """Epoch of `metrics` as text, or the step if it is within an epoch; empty if it is unknown."""
+        if self.metrics_epoch is not None:
+            return f"epoch {self.metrics_epoch:,}"
+        return "" if self.metrics_step is None else f"step {self.metrics_step:,}"

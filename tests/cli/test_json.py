@@ -103,12 +103,13 @@ def test_an_interrupted_run_prints_its_result(workdir):
     assert err.splitlines()[-1].startswith("expfw: interrupted; all results so far are recorded; to resume: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend",
     [
         ("backend=tf-cpu",),
-        pytest.param(("backend=tf-gpu", "backend.soft_placement=true"), marks=pytest.mark.slow),
-        pytest.param(("backend=mirrored", "backend.cpus=2", "backend.soft_placement=true"), marks=pytest.mark.slow),
+        ("backend=tf-gpu", "backend.soft_placement=true"),
+        ("backend=mirrored", "backend.cpus=2", "backend.soft_placement=true"),
     ],
 )
 def test_the_devices_of_operations_are_in_the_log_of_the_run_and_not_in_the_json(expfw_process, workdir, backend):

@@ -73,8 +73,7 @@ def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:
 
 def _make_metric_rows(comparison: RunComparison) -> list[list[str]]:
     """Returns a row for each metric, after a row with the epoch or step of the metrics."""
-    positions = [run.result.position or "-" for run in comparison.runs]
-    rows = [["metrics of", *positions]] if {*positions} != {"-"} else []
+    rows = [["metrics of", *(run.result.position or "-" for run in comparison.runs)]]
     for metric in comparison.metrics:
         values, best_values = comparison.get_values(metric), comparison.find_best_values(metric)
         row = [metric, *("-" if value is None else _format_metric(best_values, value) for value in values)]

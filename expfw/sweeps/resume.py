@@ -121,7 +121,7 @@ def _find_differences(config: RunConfig, recorded_params: Mapping[str, Any]) -> 
     params = normalize_json(make_config_record(config)["params"])
     relevant_params = (
         {name: value for name, value in values.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}
-        for values in (params, normalize_json(recorded_params))
+        for values in (params, recorded_params)
     )
     return list(find_differences(*relevant_params))
 

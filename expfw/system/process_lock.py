@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -22,7 +21,6 @@ from expfw.system.json_values import read_json
 PROCESS_FILE, LOCK_FILE = "process.json", ".process.lock"
 HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_TIMEOUT_SECONDS = 6 * HEARTBEAT_SECONDS
-_CONFLICTS = (errno.EACCES, errno.EAGAIN)
 _ENDED_STATES = ("Z", "X", "x")
 
 
@@ -71,9 +69,10 @@ def lock_file(descriptor: int, path: Path) -> None:
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _CONFLICTS:  # otherwise the file system cannot lock files, only folders
-            raise _make_conflict_error(path, path.parent) from error
+    except BlockingIOError as error:
+        raise _make_conflict_error(path, path.parent) from error
+    except OSError:
+        pass  # the file system cannot lock files, only folders
 
 
 def unlock_file(descriptor: int) -> None:
@@ -124,16 +123,18 @@ def identify_process(pid: int) -> dict[str, Any]:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if Path("/proc/self").exists():
         values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        state, started = values[0], float(values[19])  # in clock ticks since boot
+        # The first thread may have ended before the others, which still hold the locks of the process.
+        has_ended = values[0] in _ENDED_STATES and int(values[17]) <= 1
+        started = float(values[19])  # in clock ticks since boot
     else:
         import psutil
 
         try:
             process = psutil.Process(pid)
-            state = "Z" if process.status() == psutil.STATUS_ZOMBIE else ""
+            has_ended = process.status() == psutil.STATUS_ZOMBIE
             started = process.create_time()
         except psutil.Error as error:
             raise ProcessLookupError(f"no process {pid}") from error
-    if state in _ENDED_STATES:
+    if has_ended:
         raise ProcessLookupError(f"process {pid} has ended")
     return {"pid": pid, "started": started, "host": platform.node(), "boot": boot}

@@ -32,14 +32,16 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 @cache
-def get_process_folder() -> Path:
+def get_process_folder(parent: str | None = None) -> Path:
     """Returns the folder for the temporary files of this process, which is deleted when the process ends.
+
+    It is in `parent`, or in the folder for temporary files of the system.
 
     Raises:
         RunsFolderError: if it cannot be written.
     """
     try:
-        folder, _ = _make_folder(Path(tempfile.gettempdir()), _PREFIX)
+        folder, _ = _make_folder(Path(parent or tempfile.gettempdir()), _PREFIX)
     except OSError as error:
         raise RunsFolderError(
             f"cannot write temporary files: {error.strerror}: {error.filename}; free some space, or set the "
@@ -65,12 +67,16 @@ def _make_folder(parent: Path, prefix: str) -> tuple[Path, int]:
 
 
 def mark_used(folder: Path) -> int:
-    """Marks a folder as used until this process ends; returns the descriptor of the lock, which a child may inherit."""
-    new_path = folder / f"{LOCK_FILE}.new"
+    """Marks a folder as used until this process ends; returns the descriptor of the lock, which a child may inherit.
+
+    Several processes may use a folder.
+    """
+    path = folder / LOCK_FILE
+    new_path = path if path.exists() else folder / f"{LOCK_FILE}.new"
     descriptor = os.open(new_path, os.O_RDWR | os.O_CREAT, 0o600)
     with suppress(OSError):  # without locks, the folder is never deleted by another process
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        new_path.rename(folder / LOCK_FILE)  # after it is locked: no other process sees an unlocked file
+        new_path.rename(path)  # after it is locked: no other process sees an unlocked file
     return descriptor
 
 
@@ -79,7 +85,7 @@ def remove_abandoned(
 ) -> None:
     """Deletes the folders in `parent` that processes of this user had marked as used, if all of them have ended.
 
-    Folders in a folder may be used by other processes. Folders that are needed are kept.
+    Folders that are needed are kept.
     """
     for folder in parent.glob(f"{prefix}*"):
         with suppress(OSError):  # another process has just deleted it
@@ -89,18 +95,12 @@ def remove_abandoned(
 
 
 def is_used(folder: Path) -> bool:
-    """Returns whether a process uses the folder or a folder in it, or this cannot be determined."""
-    for path in (folder / LOCK_FILE, *folder.glob(f"*/{LOCK_FILE}")):
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
+    """Returns whether a process uses the folder, or this cannot be determined."""
+    try:
+        with open(folder / LOCK_FILE, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
     return False

@@ -101,7 +101,7 @@ def find_faults(workdir, names, reference):
             folder != sweep.folder and max(points.values(), default=0) > 1
         ):
             faults.append(f"journal of {folder.name}")
-        if len(ends) > len(starts) or ends[-1] != len(records) - 1:
+        if len(ends) > len(starts) or ends[-1:] != [len(records) - 1]:
             faults.append(f"end of {folder.name}")
     mlflow_trials, parents = read_mlflow_trials(workdir)
     finished_names = [name for name, status in mlflow_trials if status == "FINISHED"]

@@ -36,6 +36,10 @@ class Queue(TrialQueue):
             raise KeyboardInterrupt
 
 
+def is_alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 @pytest.fixture
 def start(workdir):
     """Starts a supervisor of three trials in a thread; returns its queue, its thread and the errors that it raises."""
@@ -67,6 +71,14 @@ def read_processes(request):
     return map(int, path.read_text().split())
 
 
+def kill_server(request):
+    """Kills the fork server of a trial; returns both, when the supervisor has noticed it."""
+    trial, server = map(psutil.Process, read_processes(request))
+    server.kill()
+    time.sleep(1.5)
+    return trial, server.pid
+
+
 def end(request):
     (request.trial_folder / "end").touch()
 
@@ -74,11 +86,8 @@ def end(request):
 def test_a_trial_goes_on_without_its_fork_server_and_the_next_ones_get_another(start):
     queue, thread, errors = start()
     first, second, third = queue.all
-    trial, server = read_processes(first)
-    os.kill(server, signal.SIGKILL)
-    time.sleep(1.5)
-    assert (queue.started, queue.reasons) == ([first], {})
-    assert psutil.pid_exists(trial)
+    trial, server = kill_server(first)
+    assert (queue.started, queue.reasons, is_alive(trial)) == ([first], {}, True)
     end(first)
     _, other_server = read_processes(second)
     assert other_server != server
@@ -91,15 +100,13 @@ def test_a_trial_goes_on_without_its_fork_server_and_the_next_ones_get_another(s
 
 
 def test_a_server_that_is_killed_while_it_starts_a_trial_is_replaced(start, monkeypatch):
-    get_context, killed = fork_server.get_context, []
+    get_context, contexts = fork_server.get_context, []
 
     def get_context_and_kill(*arguments):
-        context = get_context(*arguments)
-        if len(killed) == 1:  # the first call only warms the server up
-            server = fork_server.forkserver._forkserver._forkserver_pid
-            os.kill(server, signal.SIGKILL)
-        killed.append(True)
-        return context
+        contexts.append(get_context(*arguments))
+        if len(contexts) == 2:  # the first call only warms the server up
+            os.kill(fork_server.forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        return contexts[-1]
 
     monkeypatch.setattr(fork_server, "get_context", get_context_and_kill)
     queue, thread, errors = start()
@@ -112,25 +119,20 @@ def test_a_server_that_is_killed_while_it_starts_a_trial_is_replaced(start, monk
 
 def test_the_time_limit_applies_to_a_trial_without_its_server(start):
     queue, thread, _ = start(timeout=3.0)
-    first, second, third = queue.all
-    trial, server = read_processes(first)
-    os.kill(server, signal.SIGKILL)
+    first, second, _ = queue.all
+    trial, _ = kill_server(first)
     read_processes(second)
     assert queue.reasons[first.id] == "took longer than sweep.timeout=3 seconds"
-    assert not psutil.pid_exists(trial) or psutil.Process(trial).status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(trial)
     queue.requests.clear()
     end(second)
     thread.join(10)
-    assert third.id not in queue.reasons
 
 
 def test_an_interrupted_sweep_ends_a_trial_without_its_server(start):
     queue, thread, errors = start()
-    first = queue.all[0]
-    trial, server = read_processes(first)
-    os.kill(server, signal.SIGKILL)
-    time.sleep(1.0)
+    trial, _ = kill_server(queue.all[0])
     queue.is_interrupted = True
     thread.join(10)
-    assert (errors, queue.reasons) == ([KeyboardInterrupt], {first.id: None})
-    assert not psutil.pid_exists(trial) or psutil.Process(trial).status() == psutil.STATUS_ZOMBIE
+    assert (errors, queue.reasons) == ([KeyboardInterrupt], {queue.all[0].id: None})
+    assert not is_alive(trial)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+from support.processes import wait_for
 
 import expfw
 from expfw.api.run_config import RunConfig
@@ -54,6 +56,19 @@ def test_a_process_that_has_ended_without_being_waited_for_is_not_alive():
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not process_lock.is_alive(identity)
+
+
+def test_a_process_is_alive_until_its_last_thread_has_ended():
+    end_first_thread = """
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    with subprocess.Popen([sys.executable, "-c", end_first_thread]) as process:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+        assert process_lock.is_alive(process_lock.identify_process(process.pid))
+        process.kill()
+        process.wait()
 
 
 def test_the_death_of_a_run_is_not_recorded_while_its_process_lives(tmp_path, holder):

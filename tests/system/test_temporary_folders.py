@@ -13,23 +13,29 @@ import pytest
 from expfw.system import temporary_folders
 
 USE = """
-import sys, tempfile, time
+import pathlib, sys, tempfile
 from expfw.system import temporary_folders
-temporary_folders.use_process_folder()
-tempfile.mkdtemp()
-print(tempfile.tempdir, flush=True)
+if len(sys.argv) > 1:
+    temporary_folders.mark_used(pathlib.Path(sys.argv[1]))
+else:
+    temporary_folders.use_process_folder()
+    tempfile.mkdtemp()
+print(tempfile.gettempdir(), flush=True)
 sys.stdin.readline()
 """
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that uses its folder in `tmp_path` until it reads a line; returns the process and the folder."""
+    """Starts a process that uses its folder in `tmp_path`, or a given one, until it reads a line.
+
+    Returns the process and the folder.
+    """
     processes = []
 
-    def start_process():
+    def start_process(*folder):
         process = subprocess.Popen(
-            [sys.executable, "-c", USE],
+            [sys.executable, "-c", USE, *folder],
             env={**os.environ, "TMPDIR": str(tmp_path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -54,18 +60,14 @@ def test_a_process_deletes_its_folder_at_its_end_and_the_next_one_those_of_kille
     assert {str(path) for path in tmp_path.iterdir()} == {running_folder, folder}
 
 
-def test_a_folder_in_which_another_process_uses_a_folder_is_kept(tmp_path, start):
-    (parent, parent_folder), (child, child_folder) = start(), start()
-    nested = f"{parent_folder}/trial"
-    os.rename(child_folder, nested)
-    parent.kill()
-    parent.wait()
-    start()
-    assert os.path.exists(nested)
-    child.kill()
-    child.wait()
-    start()
-    assert not os.path.exists(parent_folder)
+def test_a_folder_is_kept_until_its_last_process_has_ended(start):
+    creator, folder = start()
+    other, _ = start(folder)
+    for process, is_kept in ((creator, True), (other, False)):
+        process.kill()
+        process.wait()
+        start()
+        assert os.path.exists(folder) is is_kept
 
 
 def test_only_folders_that_were_marked_as_used_are_deleted(tmp_path):

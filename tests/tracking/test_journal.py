@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -25,10 +26,10 @@ def path(tmp_path):
 def test_records_are_read_in_order_with_kind_and_time(path):
     with journal.Journal(path) as record:
         record.write("a", value=1.5, path=path)
-        record.write("b", value=float("nan"))
+        record.write("metrics", step=1, values={"b": float("nan")})
     first, second = journal.read_records(path)[0]
     assert (first["kind"], first["value"], first["path"]) == ("a", 1.5, str(path))
-    assert second["value"] != second["value"]
+    assert math.isnan(second["values"]["b"])
     assert first["time"] <= second["time"]
 
 

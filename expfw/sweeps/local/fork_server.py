@@ -41,8 +41,8 @@ def get_context(modules: Sequence[str], log: Path) -> ForkServerContext | SpawnC
     sys.stderr.flush()
     was_set, previous_folder = "PYTHONSAFEPATH" in os.environ, tempfile.tempdir
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # the server imports nothing from the working directory
-    folder = str(get_process_folder())  # for the socket of the server, unless its path would be too long
-    tempfile.tempdir = folder if len(folder) <= _MAX_FOLDER_LENGTH else "/tmp"
+    folder = get_process_folder()  # for the socket of the server, unless its path would be too long
+    tempfile.tempdir = str(folder if len(str(folder)) <= _MAX_FOLDER_LENGTH else get_process_folder("/tmp"))
     try:
         with open(log, "ab") as file, redirect_fd(1, file.fileno()), redirect_fd(2, file.fileno()):
             forkserver.ensure_running()
@@ -69,7 +69,7 @@ def run_trial_process(
         start.recv_bytes()
     except EOFError:
         sys.exit(1)
-    lock = mark_used(scratch)
+    lock = mark_used(scratch.parent)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
     if slot.gpus is not None:  # before any framework looks for devices

@@ -35,7 +35,7 @@ from expfw.system.signals import ignore_signals
 from expfw.system.temporary_folders import get_process_folder
 
 _POLL_SECONDS = 0.5
-_MAX_STARTS = 3
+_MAX_STARTS = 5
 _UNKNOWN_EXIT_CODE = 255
 """Exit code of a process whose fork server died."""
 
@@ -62,7 +62,6 @@ class _RunningTrial:
         scratch: folder of its temporary files.
         memory_kills: `count_oom_kills` at its start.
         reason: why the supervisor killed it.
-        is_orphan: whether it is running although the fork server has died.
     """
 
     request: Request
@@ -73,15 +72,10 @@ class _RunningTrial:
     start_time: float
     memory_kills: int
     reason: str | None = None
-    is_orphan: bool = False
 
     def has_ended(self) -> bool:
-        """Returns whether the process has ended and no other process is writing the run."""
-        if self.process.exitcode is None:
-            return False
-        is_alive = process_lock.is_alive(self.identity)
-        self.is_orphan = is_alive or process_lock.has_live_process(self.request.trial_folder)
-        return not self.is_orphan
+        """Returns whether the process has ended; it may outlive its fork server, which then reports its end."""
+        return self.process.exitcode is not None and not process_lock.is_alive(self.identity)
 
     def terminate(self) -> None:
         """Sends SIGTERM to the process."""
@@ -98,7 +92,7 @@ class _RunningTrial:
 
 def wait_for_change(trials: Sequence[_RunningTrial]) -> None:
     """Waits until the fork server reports the end of a trial, at most half a second."""
-    wait([trial.process.sentinel for trial in trials if not trial.is_orphan], timeout=_POLL_SECONDS)
+    wait([trial.process.sentinel for trial in trials if trial.process.exitcode is None], timeout=_POLL_SECONDS)
 
 
 @dataclass
@@ -154,7 +148,8 @@ class Supervisor:
     def _start_trial(self, request: Request, slot: Slot) -> _RunningTrial:
         """Starts a trial, with another fork server if it has died or dies in the meantime."""
         scratch, memory_kills = Path(tempfile.mkdtemp(prefix="trial-", dir=get_process_folder())), count_oom_kills()
-        for _ in range(_MAX_STARTS):
+        for failure_count in range(_MAX_STARTS):
+            time.sleep(failure_count * _POLL_SECONDS)  # a killed server may need time to end
             context = fork_server.get_context(self.preload, self.log)
             receiver, sender = context.Pipe(duplex=False)
             arguments = (request, slot, self.log, scratch, receiver, self.run_trial)

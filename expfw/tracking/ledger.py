@@ -153,8 +153,7 @@ class Ledger:
         A trial whose entry cannot be read is FAILED, so that it does not affect the others.
         """
         trials = []
-        stems = [path.stem for path in self.folder.glob("*.json")]
-        for number in sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()}):
+        for number in sorted({int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()}):
             try:
                 trials.append(self.read_trial(number))
             except JournalError as error:

@@ -74,9 +74,7 @@ def kill_and_compare(workdir, overrides, names, reference, delay=0.0):
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        if get_only_sweep(workdir).status != "FINISHED":
-            resume_sweep(workdir, TMPDIR=temporary)
-        run_expfw(workdir, "runs", "sync", check=True, TMPDIR=temporary)
+        finish_sweep(workdir, TMPDIR=temporary)
         faults = find_faults(workdir, names, reference)
         left = [path.name for folder in (temporary, workdir / "runs/.delivery") for path in Path(folder).iterdir()]
     return faults + ([] if has_killed else ["nothing was killed"]) + ([f"left behind: {left}"] if left else [])
@@ -138,6 +136,13 @@ def resume_sweep(workdir, *options, **variables):
     """Resumes the sweep; returns its entry."""
     run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, *options, check=True, **variables)
     return get_only_sweep(workdir)
+
+
+def finish_sweep(workdir, **variables):
+    """Resumes the sweep if it is not finished, and delivers the rest of its records."""
+    if get_only_sweep(workdir).status != "FINISHED":
+        resume_sweep(workdir, **variables)
+    run_expfw(workdir, "runs", "sync", check=True, **variables)
 
 
 def read_final_table(entry):

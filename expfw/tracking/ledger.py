@@ -12,7 +12,7 @@ from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
 from expfw.errors import JournalError, truncate_text
 from expfw.system import atomic_files
 from expfw.system.contained_paths import resolve_inside
-from expfw.system.json_values import Count, Seconds, build, read_json
+from expfw.system.json_values import Count, Identifier, Seconds, build, read_json
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, read_run
 
 WAITING = "WAITING"
@@ -43,7 +43,7 @@ class Trial:
     overrides: Sequence[str]
     swept: Sequence[str]
     status: str = WAITING
-    run_id: str | None = None
+    run_id: Identifier | None = None
     folder: str | None = None
     objective: float | None = None
     objective_metric: str | None = None

@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import os
-import re
 import secrets
 import select
 import shutil
@@ -128,11 +127,10 @@ def running_shipper(
 def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) -> None:
     """Announces the journal in `folder` to the shipper that watches `delivery_folder`."""
     if delivery_folder is not None:
-        name = re.sub(r"[^\w-]", "_", journal_id)  # it may come from a damaged record
-        note = delivery_folder / f".{name}"
+        note = delivery_folder / f".{journal_id}"
         with suppress(FileNotFoundError):  # the command and its shipper have ended
             note.write_text(str(folder))
-            note.rename(delivery_folder / name)  # atomic: the shipper never reads an incomplete note
+            note.rename(delivery_folder / journal_id)  # atomic: the shipper never reads an incomplete note
 
 
 def deliver_all(

@@ -3,10 +3,10 @@
     python benchmarks/tracking/damaged_records.py [--mutations 20000] [--seed 0]
 
 Each mutation changes a journal, a ledger entry, `model.json`, `process.json`, `environment.json` or the progress of a
-delivery: bytes, a JSON value, or the type of the file (a folder, a pipe, a link to /dev/zero). Then three
-functions read the records, and sometimes a command. The result may be an `ExpfwError`, which is one line. Prints each other exception, each call that takes more than
-10 seconds, and the growth of the memory; the exit code is 1 if there is any, or if the memory has grown by more than
-300 MiB.
+delivery: bytes, a JSON value, or the type of the file (a folder, a pipe, a link to /dev/zero). Then three functions
+read the records, and sometimes a command. The result may be an `ExpfwError`, which is one line. Prints each other
+exception, each call that takes more than 10 seconds, and the growth of the memory; the exit code is 1 if there is any,
+or if the memory has grown by more than 300 MiB.
 """
 
 from __future__ import annotations

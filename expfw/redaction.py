@@ -16,36 +16,47 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "<hidden>"
 _KEY = (
-    r"passw|passphrase|pwd|secret|token(?!s|i)|credential|(?:api|access|private)[_-]?key|authorization"
-    r"|(?<![a-z])auth(?![a-z])"
+    r"(?=[abcelmpst])(?:passw|passphrase|passcode|(?<![a-z])pass(?![a-z_])|pwd|secret|token(?!s|i)|credential|bearer|cookie"
+    r"|(?:access|account|api|encryption|license|master|private|shared|signing|ssh)[_-]?key"
+    r"|authorization|(?<![a-z])auth(?![a-z]))"
 )
+"""Part of a name. The first group, the letters that it can begin with, only saves time."""
 _SECRET_KEY = re.compile(_KEY, re.IGNORECASE)
-_KEY_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key", "auth", "bearer")
-"""Texts of which one is in every text with a secret key or a header."""
-_ADDRESSES = (
+
+
+def _compile(*patterns: str) -> list[re.Pattern[str]]:
+    return [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+
+
+# The group `secret` is hidden, group 1 before it stays. Repetitions are bounded: a line may have a million characters.
+_PLACES = _compile(
+    # user and password in an address; in the second form, the password contains a slash
     r"(://)(?P<secret>[^\s/?#\"'<>\\]{1,999})(?=@)",
-    r"(://)(?P<secret>[^\s:/@\"'<>]{0,99}:(?!\d+[/?#\s])[^\s@\"'<>]{1,999})(?=@)",  # with / in the password
-)
-_PLACES = (
-    *_ADDRESSES,
-    # in the query of an address, and an option with its dotted key
-    rf"([?&;#.][\w-]{{0,64}}?(?:{_KEY}|signature)[\w-]{{0,64}}=|[?&;#](?:sig|key|jwt|sas)=)"
+    r"(://)(?P<secret>[^\s:/@\"'<>\[]{0,99}:(?!\d{1,5}[/?#\s])[^\s@\"'<>]{1,299}+)(?=@)",
+    # in the query of an address, or after the dotted key of an option
+    rf"([?&;#.][\w-]{{0,64}}?(?:{_KEY}|signature)[\w-]{{0,64}}+=|[?&;#](?:hmac|jwt|key|pw|sas|sid|sig)=)"
     r"(?P<secret>(?!\.\.\.)[^\s&;#\"'<>\\]+)",
-    r"\b(authori[sz]ation[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?|bearer[\s:=]+)"
-    r"(?P<secret>(?!authenti|authori|credential|token)(?=\S*\d|\S{6})[\w.~+/=-]+)",
-    # in JSON, in the `repr` of options, in source code
-    rf"((?:{_KEY})[\w-]{{0,64}}[\"']?\]?(?:\s*[:=]\s*|\s+is\s+)[rbu]?([\"']))(?P<secret>(?:\\.|(?!\2).)+)(?=\2)",
+    # in a header
+    rf"\b((?:authori[sz]ation|(?:x|private)-(?:[a-z]{{1,20}}-){{0,2}}{_KEY})\\?[\"']?\s{{0,9}}[:=]\s{{0,9}}\\?[\"']?"
+    r"(?:\w{1,20}\s{1,9})?|cookie:\s{0,9}|bearer[\s:=]{1,9})"
+    r"(?P<secret>(?!authenti|authori|basic|bearer|credential|token)(?=\S{0,99}\d|\S{6})[\w.~+/=-]+)",
+    # a text in quotes: in JSON, in the `repr` of options, in source code, and in source code within JSON
+    rf"({_KEY}[\w-]{{0,64}}+\\?[\"']?\]?(?:\s{{0,9}}(?::\s{{0,9}}[\w.]{{1,40}}\s{{0,9}})?[:=]=?\s{{0,9}}|\s+is\s+)"
+    r"[bfru]{0,2}(?P<escape>\\)?(?P<quote>[\"'])(?:(?P=quote){2})?)"
+    r"(?P<secret>(?:\\(?(escape)(?!(?P=quote)))[^\n]|(?!(?P=quote))[^\\\n])+)",
+    # known kinds of tokens, and private keys
+    r"\b((?-i:AIza|AKIA|eyJ|gh[opsu]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-)(?=[\w-]{0,40}(?-i:[A-Z\d]))"
+    r"|hooks\.slack\.com/services/)(?P<secret>[\w./+=-]{12,})",
+    r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?P<secret>(?:[\w+/=\s\\:,]|-(?!----)){1,19999})",
 )
-_PATTERNS = [re.compile(pattern, re.IGNORECASE) for pattern in _PLACES]
-_CONNECTION = re.compile(
-    rf"((?:^|[\s;=\"'])\w{{0,64}}?(?:{_KEY})\w{{0,64}}\s?=\s?)(?P<secret>[^\s;\"']+)", re.IGNORECASE
+_OPTION_PLACES = _compile(
+    # in a value such as `host=db password=abc`, and in a mapping such as `{token: abc}`
+    rf"((?:^|[\s;\"'])[\w-]{{0,64}}?{_KEY}[\w-]{{0,64}}+ ?= ?)(?P<secret>[^\s;\"']+)",
+    rf"([{{,]\s?[\"']?[\w-]{{0,64}}?{_KEY}[\w-]{{0,64}}+[\"']?\s?:\s?[\"']?)(?P<secret>[^\"',{{}}\n]+)",
 )
-"""In a value such as `host=db password=abc`."""
-_NESTED = re.compile(
-    rf"((?:{_KEY})\w{{0,64}}[\"']?\s*:\s*)(?P<secret>\"[^\"]*\"|'[^']*'|[^,\[\]{{}}\s]+)", re.IGNORECASE
-)
-"""In an override such as `key={token:abc}`."""
-_YAML_LINE = re.compile(r"(\s*(?:- )?)([\w.+~/@-]+)(: |:$|=)(.*)")
+_LINE = re.compile(r"([+-]?\s*(?:- +|export +)*[\"']?)([\w.+~/@-]{1,200})(\s{0,9}(?::(?=\s|$)|=)\s{0,9})(.*)")
+"""A line with a key and its value, in a file in YAML, of settings, or in a patch of such a file."""
+_INDENT = re.compile(r"[+-]?\s*(?:- +)*")
 _MIN_LENGTH = 6  # shorter texts occur in many other places
 _MIN_TOKEN_LENGTH = 16  # of the part before @ in an address without a colon; shorter ones are names of users
 _MAX_WORD_LENGTH, _MAX_NUMBER_LENGTH = 7, 12  # a word or number of this length also occurs in other words or numbers
@@ -66,23 +77,18 @@ class _KnownSecrets:
         self.names = set(_OWN_WORDS.split())
         self.paths: set[str] = set()
         self.patterns: dict[str, re.Pattern[str]] = {}  # longest first
-        self.json_texts: tuple[str, ...] = ()
 
-    def add(self, secrets: Iterable[str], names: Iterable[str], paths: Iterable[str]) -> None:
-        sizes = len(self.secrets), len(self.names), len(self.paths)
+    def add(self, secrets: Iterable[str], names: Iterable[str] = (), paths: Iterable[str] = ()) -> None:
         self.secrets.update(secrets)
         self.names.update(names)
         self.paths.update(paths)
-        if sizes == (len(self.secrets), len(self.names), len(self.paths)):
-            return
         texts = {
             text
             for secret in self.secrets - self.names
-            for text in (secret, repr(secret)[1:-1], quote(secret, safe=""), unquote(secret))
+            for text in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe=""), unquote(secret))
             if len(text) >= _MIN_LENGTH and not any(text in path for path in self.paths)
         }
         self.patterns = {text: _compile_secret(text) for text in sorted(texts, key=len, reverse=True)}
-        self.json_texts = tuple(json.dumps(text)[1:-1] for text in self.patterns)
 
     def hide(self, text: str) -> str:
         for secret, pattern in self.patterns.items():
@@ -92,11 +98,10 @@ class _KnownSecrets:
 
 
 def _compile_secret(text: str) -> re.Pattern[str]:
-    is_common = (text.isalpha() and len(text) <= _MAX_WORD_LENGTH) or (
-        text.isdigit() and len(text) <= _MAX_NUMBER_LENGTH
-    )
-    whole_word = rf"(?<![^\W_])(?<!\d\.){text}(?!\.\d|[^\W_])"
-    return re.compile(whole_word if is_common else re.escape(text))
+    is_word, is_number = text.isalpha() and len(text) <= _MAX_WORD_LENGTH, text.isdigit()
+    if is_word or (is_number and len(text) <= _MAX_NUMBER_LENGTH):
+        return re.compile(rf"(?<![^\W_])(?<!\d\.){text}(?!\.\d|[^\W_])")
+    return re.compile(re.escape(text))
 
 
 _known = _KnownSecrets()
@@ -117,45 +122,38 @@ def learn_environment() -> None:
         for name, value in os.environ.items()
         if name not in _NOT_SECRET and not (os.path.isabs(value) and os.path.exists(value))
     }
-    _known.add(find_secrets(variables), (), (os.path.abspath(""),) if os.path.isdir(".") else ())
+    _known.add(find_secrets(variables), paths=[os.path.abspath("")] if os.path.isdir(".") else ())
 
 
 def learn_overrides(overrides: Iterable[str]) -> None:
     """Remembers the secrets in overrides, before they are composed."""
     for override in overrides:
         key, _, value = override.partition("=")
-        texts = [value, *re.split(r"[,\[\]{}]", value)] if _SECRET_KEY.search(key) else [value]
-        nested = [match["secret"] for match in _NESTED.finditer(value)]
-        _known.add(find_secrets([{key: _strip(texts)}, {"secret": _strip(nested)}]), (), ())
-
-
-def _strip(texts: Iterable[str]) -> list[str]:
-    return [text.strip("\"' ") for text in texts]
+        _known.add(find_secrets({key: value}))
 
 
 def find_secrets(values: Any, is_secret: bool = False) -> Iterator[str]:
-    """Yields the texts that `redact` hides in options, if they have 6 or more characters."""
+    """Yields the texts with six or more characters that `redact_options` hides, and each line or element of them."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             yield from find_secrets(value, is_secret or bool(_SECRET_KEY.search(str(key))))
     elif isinstance(values, (list, tuple)):
         for value in values:
             yield from find_secrets(value, is_secret)
-    if is_secret and isinstance(values, (str, int, float)):
-        texts = [str(values), *(line for line in str(values).splitlines() if len(line) >= _MIN_TOKEN_LENGTH)]
-        yield from (text for text in dict.fromkeys(texts) if len(text) >= _MIN_LENGTH and not _is_reference(text))
-    if isinstance(values, str):
-        for match in (match for pattern in (*_PATTERNS, _CONNECTION) for match in pattern.finditer(values)):
+    elif isinstance(values, (str, int, float)):
+        text = str(values)
+        secrets = [text, *re.split(r"[,\[\]{}\n]", text)] if is_secret else []
+        for match in (match for place in (*_PLACES, *_OPTION_PLACES) for match in place.finditer(text)):
             user, colon, password = match["secret"].partition(":")
-            if match[1] == "://":  # a user name alone is no secret
-                secret = password if colon else user if len(user) >= _MIN_TOKEN_LENGTH else ""
-            else:
-                secret = match["secret"].strip("\"'")
-            if len(secret) >= _MIN_LENGTH and not _is_reference(secret):
-                yield secret
+            if match[1] != "://":
+                secrets.append(match["secret"])
+            elif colon or len(user) >= _MIN_TOKEN_LENGTH:  # the name of a user alone is no secret
+                secrets.append(password or user)
+        texts = dict.fromkeys(secret.strip("\"' ") for secret in secrets)
+        yield from (text for text in texts if len(text) >= _MIN_LENGTH and not _is_reference(text))
 
 
-def _find_names(values: Any) -> Iterator[str]:
+def _find_names(values: Mapping[str, Any]) -> Iterator[str]:
     """Yields the keys, and the names of the plugins."""
     for key, value in values.items():
         yield str(key)
@@ -170,106 +168,67 @@ def _is_reference(text: str) -> bool:
     return "${" in text or HIDDEN in text
 
 
-def _hide_match(match: re.Match[str]) -> str:
-    return match[0] if _is_reference(match["secret"]) else match[1] + HIDDEN
-
-
-def _has_place(text: str) -> bool:
-    """Whether the text may contain a place of a secret; fast."""
-    if "://" in text or "=" in text:
-        return True
-    lower_text = text.lower()
-    return any(word in lower_text for word in _KEY_WORDS)
-
-
-def may_contain_secret(json_text: str) -> bool:
-    """Whether `redact` may change the values of a JSON text; fast, because most texts contain no secret."""
-    return any(secret in json_text for secret in _known.json_texts) or _has_place(json_text)
+def _hide_places(text: str, places: Iterable[re.Pattern[str]]) -> str:
+    for place in places:
+        text = place.sub(lambda match: match[0] if _is_reference(match["secret"]) else match[1] + HIDDEN, text)
+    return text
 
 
 def redact_text(text: str) -> str:
     """Replaces secrets in a text by `<hidden>`."""
-    if _has_place(text):  # before known secrets, which may be parts of an address
-        for pattern in _PATTERNS:
-            text = pattern.sub(_hide_match, text)
-    return _known.hide(text)
+    return _known.hide(_hide_places(text, _PLACES))  # known secrets may be parts of an address
 
 
-def redact(value: Any) -> Any:
-    """Returns JSON values with secrets hidden in all texts; a key that is an address is a text, too."""
+def redact(value: Any, is_option: bool = False) -> Any:
+    """Returns JSON values with secrets hidden in all texts, also in keys that are addresses.
+
+    Args:
+        is_option: whether to hide also numbers, lists and mappings whose key looks like a secret, and secrets in texts
+            such as `host=db password=abc`.
+    """
     if isinstance(value, Mapping):
-        return {redact_text(key) if "://" in str(key) else key: redact(inner) for key, inner in value.items()}
+        return {
+            redact_text(key) if "://" in str(key) else key: HIDDEN
+            if _is_secret(key, inner, is_option)
+            else redact(inner, is_option)
+            for key, inner in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [redact(inner) for inner in value]
-    return redact_text(value) if isinstance(value, str) else value
+        return [redact(inner, is_option) for inner in value]
+    if isinstance(value, str):
+        return redact_text(_hide_places(value, _OPTION_PLACES) if is_option else value)
+    return value
+
+
+def _is_secret(key: Any, value: Any, is_option: bool) -> bool:
+    if value in (None, "") or not _SECRET_KEY.search(str(key)):
+        return False
+    return not _is_reference(value) if isinstance(value, str) else is_option
 
 
 def redact_options(value: Any) -> Any:
-    """Like `redact`, for options: also hides all values whose key looks like a secret."""
-    if isinstance(value, Mapping):
-        return {
-            key: HIDDEN
-            if _SECRET_KEY.search(str(key))
-            and inner is not None
-            and not (isinstance(inner, str) and _is_reference(inner))
-            else redact_options(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [redact_options(inner) for inner in value]
-    return redact_text(_CONNECTION.sub(_hide_match, value)) if isinstance(value, str) else value
+    """Like `redact`, for options."""
+    return redact(value, is_option=True)
 
 
 def redact_overrides(overrides: Iterable[str]) -> list[str]:
     """Like `redact_options`, for overrides and command lines: `key=value`, or a mapping as in `key={token:abc}`."""
-    redacted = []
-    for override in overrides:
-        key, equals_sign, value = override.partition("=")
-        if equals_sign and _SECRET_KEY.search(key) and not _is_reference(value):
-            override = f"{key}={HIDDEN}"
-        elif equals_sign:
-            override = _NESTED.sub(_hide_match, redact_options(override))
-        redacted.append(redact_text(override))
-    return redacted
+    parts = (override.partition("=") for override in overrides)
+    return [redact_text(f"{key}{sign}{redact_options({key: value})[key]}") for key, sign, value in parts]
 
 
-def redact_yaml(text: str) -> str:
-    """Like `redact_options`, for the text of a configuration."""
+def redact_lines(text: str) -> str:
+    """Like `redact_options`, for the text of a configuration or another file that is not program code."""
     lines: list[str] = []
     hidden_indent: int | None = None
-    for line in text.splitlines():
-        indent, match = len(line) - len(line.lstrip()), _YAML_LINE.fullmatch(line)
-        if hidden_indent is not None and (indent > hidden_indent or line[indent : indent + 2] == "- "):
+    for line in text.split("\n"):
+        indent, match = len(_INDENT.match(line)[0]), _LINE.fullmatch(line)  # type: ignore[index]
+        if hidden_indent is not None and (indent > hidden_indent or not line.strip("+- \r")):
             continue  # more lines of the hidden value
         hidden_indent = None
-        if match and _SECRET_KEY.search(match[2]) and match[4] not in ("null", "???") and not _is_reference(match[4]):
+        is_filled = match and (match[4] or ":" in match[3]) and match[4] not in ("null", "???")
+        if match and is_filled and _SECRET_KEY.search(match[2]) and not _is_reference(match[4]):
             line = f"{match[1]}{match[2]}{match[3] if match[4] else ': '}{HIDDEN}"
-            hidden_indent = None if match[3] == "=" else indent
-        lines.append(redact_options(line))
-    return "\n".join(lines)
-
-
-# Each part has a bound: source code may contain very long words and lines.
-_SECRET_LITERAL = re.compile(
-    rf"((?:{_KEY})\w{{0,40}}\\?[\"']?\]?\s{{0,9}}(?::\s{{0,9}}\w{{1,40}}\s{{0,9}})?[:=]=?\s{{0,9}}[bfru]?\\?)"
-    r"(?:(\"+)(?:[^\"\\\n]|\\[^\"])+|('+)(?:[^'\\\n]|\\[^'])+)",
-    re.IGNORECASE,
-)
-_SECRET_LINE = re.compile(
-    rf"^([+ -]?[ \t]*(?:- |export )?[ \t]*[\w.-]{{0,40}}(?:{_KEY})\w{{0,40}}[ \t]*[:=][ \t]*)"
-    r"[^\s\"'{\[<|>].*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
-_KNOWN_TOKEN = re.compile(r"\b(Bearer +|gh[opsu]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AKIA)[\w./+=-]{12,}")
-
-
-def redact_source(text: str, is_code: bool) -> str:
-    """Hides secrets in source code: quoted values of names that look like secrets, private keys, known kinds of tokens.
-
-    Except in program code (`is_code`), where they are expressions, values without quotes are hidden too.
-    """
-    text = _SECRET_LITERAL.sub(rf"\1\2\3{HIDDEN}", text)
-    text = text if is_code else _SECRET_LINE.sub(rf"\1{HIDDEN}", text)
-    text = _PRIVATE_KEY.sub(rf"\1 {HIDDEN} ", text)
-    return redact_text(_KNOWN_TOKEN.sub(rf"\1{HIDDEN}", text))
+            hidden_indent = None if "=" in match[3] else indent
+        lines.append(line)
+    return str(redact_options("\n".join(lines)))

@@ -10,7 +10,7 @@ import click
 
 from expfw.cli.completion.candidates import complete_overrides
 from expfw.errors import ConfigError
-from expfw.redaction import redact_yaml
+from expfw.redaction import redact_lines
 
 _INFO_KINDS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _PARAMETERS = (
@@ -71,7 +71,7 @@ class HydraCommand(click.Command):
             else:
                 composition.compose()  # raises an error if it cannot run
                 make_hydra(ctx.obj, folder).show_cfg(name, quote_overrides(overrides), cfg, None, resolve)
-        print(redact_yaml(output.getvalue()))
+        print(redact_lines(output.getvalue().rstrip("\n")))
         return None
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
-from expfw.redaction import may_contain_secret, redact
+from expfw.redaction import redact
 from expfw.system import process_lock
 from expfw.system.input_files import MAX_BYTES, open_file
 from expfw.system.json_values import encode_json
@@ -72,7 +72,7 @@ class Journal:
         self._last_time = max(self._last_time, time.time())
         lines = self._write_state[0]
         line = encode_json({"kind": kind, "time": self._last_time, **fields})
-        if kind not in _NUMBER_KINDS and may_contain_secret(line):
+        if kind not in _NUMBER_KINDS:
             line = json.dumps(redact(json.loads(line)))
         lines.append(line)
         if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed_at > _FLUSH_AFTER_SECONDS:

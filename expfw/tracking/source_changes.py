@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from expfw.redaction import redact_source
+from expfw.redaction import redact_lines, redact_text
 from expfw.system.formatting import format_size
 from expfw.tracking.environment import GitState
 
@@ -44,7 +44,7 @@ def read_source_changes(excluded_folder: Path) -> tuple[GitState | None, str]:
         elif _SECRET_FILE.search(name) and not is_code and part.startswith("diff "):
             part = f"# omitted: {name}, which may contain secrets\n"
         free_bytes -= len(part)
-        parts.append(redact_source(part, is_code))
+        parts.append(redact_text(part) if is_code else redact_lines(part))
     return GitState(commit, bool(parts)), "".join(parts)
 
 

@@ -12,7 +12,7 @@ import pytest
 from expfw import redaction
 from expfw.config.compose import compose
 from expfw.errors import ConfigError
-from expfw.redaction import HIDDEN, learn_overrides, learn_secrets, redact, redact_overrides, redact_text, redact_yaml
+from expfw.redaction import HIDDEN, learn_overrides, learn_secrets, redact, redact_lines, redact_overrides, redact_text
 from expfw.system import atomic_files
 from expfw.system.json_output import format_json
 from expfw.system.redirection import redact_stream
@@ -129,7 +129,7 @@ def test_every_way_out_hides_known_secrets(workdir, capsys):
 def test_the_text_of_a_configuration_is_hidden_whole():
     text = "a:\n  api_key: a b\n    c\n  token:\n  - x\n  - y\n  units: 3\n  auth: null\noverrides:\n- a.token=x,y"
     hidden = f"a:\n  api_key: {HIDDEN}\n  token: {HIDDEN}\n  units: 3\n  auth: null\noverrides:\n- a.token={HIDDEN}"
-    assert redact_yaml(text) == hidden
+    assert redact_lines(text) == hidden
 
 
 def test_another_process_learns_the_secrets_of_a_configuration():

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from expfw.redaction import redact_source
+from expfw.redaction import redact_lines, redact_text
 from expfw.tracking.source_changes import read_source_changes
 
 
@@ -129,6 +129,6 @@ def test_secrets_are_hidden(repository, name, text, tracked):
 
 def test_code_without_secrets_is_unchanged():
     code = "token: str\ntokens = tokenizer.encode(text)\npassword = read()\nf(token=token, secret=secrets.get('a'))\n"
-    assert redact_source(code, is_code=True) == code
-    assert redact_source("text: a b\nkey: 3\nauth:\n  user: me\n", is_code=False).count("<hidden>") == 0
-    redact_source("x" * 300_000 + " " + "token" * 50_000 + "=", is_code=False)  # takes no quadratic time
+    assert redact_text(code) == code
+    text = "text: a b\nkey: 3\nauthor: me\n"
+    assert redact_lines(text) == text

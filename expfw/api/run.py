@@ -156,7 +156,7 @@ class Run:
             self._metric_steps.update(dict.fromkeys(point.values, step))
             if is_best := value is not None and self.objective.is_better(value, than=self.best_value):
                 self.best_value, self.best_step = value, step
-            if value is not None and metric.startswith(_SPLITS) if is_last else is_best:
+            if (value is not None and metric.startswith(_SPLITS)) if is_last else is_best:
                 self.result_step, self.result_metrics = step, self._select_metrics(step)
             elif step == self.result_step:
                 self.result_metrics.update(point.values)

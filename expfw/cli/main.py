@@ -167,7 +167,8 @@ def completion(shell: str) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Runs a command, by default that of this process, and returns its exit code; prints a user's error as one line."""
-    learn_overrides(sys.argv if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    learn_overrides(arguments)
     with redacted_output(), raise_on_signals() as received_signal:
         try:
             main.main(arguments, prog_name="expfw", complete_var=VARIABLE, standalone_mode=False)
@@ -179,7 +180,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
                 message = "; ".join(["interrupted; all results so far are recorded", *notes])
                 print(f"expfw: {message}", file=sys.stderr)
                 return INTERRUPTED
-            return _report_error(error, sys.argv[1:] if arguments is None else arguments)
+            return _report_error(error, arguments)
     return OK
 
 

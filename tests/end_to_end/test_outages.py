@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 
@@ -97,11 +96,11 @@ def deliver(runs_dir, address, name):
     raise AssertionError(worker.list_undelivered(folders))
 
 
-@pytest.mark.parametrize("losses", itertools.product(("answer", "request"), repeat=2), ids=" ".join)
+@pytest.mark.parametrize("losses", [("answer", "answer"), ("answer", "request"), ("request", "answer")], ids=" ".join)
 def test_if_each_request_or_its_answer_is_lost_nothing_is_created_twice(
     train, expfw_here, workdir, proxy, monkeypatch, losses
 ):
-    """The first two attempts of each request are lost."""
+    """The first two attempts of each request that writes are lost."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # must have no effect
     quick = ("dataset=digits", "model=perceptron", "train.epochs=2", "quiet=true")
     proxy.lose = FirstLosses(*losses)

@@ -6,13 +6,23 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 
 import pytest
 
 from expfw import redaction
 from expfw.config.compose import compose
 from expfw.errors import ConfigError
-from expfw.redaction import HIDDEN, learn_overrides, learn_secrets, redact, redact_lines, redact_overrides, redact_text
+from expfw.redaction import (
+    HIDDEN,
+    find_secrets,
+    learn_overrides,
+    learn_secrets,
+    redact,
+    redact_lines,
+    redact_overrides,
+    redact_text,
+)
 from expfw.system import atomic_files
 from expfw.system.json_output import format_json
 from expfw.system.redirection import redact_stream
@@ -36,13 +46,31 @@ PLACES = {
     '{"password": "a\\"b", "user": "me"}': f'{{"password": "{HIDDEN}", "user": "me"}}',
     "callback.courier.api_key is 'abc'; expected": f"callback.courier.api_key is '{HIDDEN}'; expected",
     "expfw run +callback.courier.api_key=abc x=1": f"expfw run +callback.courier.api_key={HIDDEN} x=1",
+    "redis://:abc@h:1/0": f"redis://{HIDDEN}@h:1/0",
+    "https://h#access_token=abc": f"https://h#access_token={HIDDEN}",
+    "https://h?a=1&amp;token=abc": f"https://h?a=1&amp;token={HIDDEN}",
+    "AccountName=x;AccountKey=abc==;": f"AccountName=x;AccountKey={HIDDEN};",
+    "Authorization: Bearer abc123": f"Authorization: Bearer {HIDDEN}",
+    "X-Api-Key: abc123": f"X-Api-Key: {HIDDEN}",
+    "Cookie: abc123": f"Cookie: {HIDDEN}",
+    'api_key = \\"abc\\"\\n", "x"': f'api_key = \\"{HIDDEN}\\"\\n", "x"',
+    "os.environ['X_TOKEN'] = 'abc'": f"os.environ['X_TOKEN'] = '{HIDDEN}'",
+    'token: str = """abc"""': f'token: str = """{HIDDEN}"""',
+    "got ghp_abcdefghij0123": f"got ghp_{HIDDEN}",
+    "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----": (
+        f"-----BEGIN PRIVATE KEY-----{HIDDEN}-----END PRIVATE KEY-----"
+    ),
 }  # fmt: skip
 ORDINARY = (
     *("sqlite:///x", "sqlite:////data/mlflow.db", "https://host:8080/a@b", "file:///a/b?x=1", "git@github.com:a/b"),
     *("the bearer of news", "Bearer authentication failed", "max_tokens=5", "author: 'me'", "keys = ['a']"),
     *("callback.courier.api_key=...", "a token is missing", "https://me:${oc.env:PASSWORD}@host", "model.units=3"),
     *('{"api_key": "${oc.env:API_KEY}"}', "sort(key=len)", "metric=val/loss", "secret_number=3"),
+    *("hf_transformers_model", "sk-learn-something", "/data/tokens/secret/x.npz", "val/token_accuracy", "+callback=x"),
+    *("unexpected token: 3", 'password="", user="me"', "http://[::1]:5000/x@y", "f(self, token=token)", "bypass='x'"),
+    *('"-----BEGIN PRIVATE KEY-----" in text', "https://host/#/runs/abc@x", "tokenizer='x'", "s3://bucket/key=3"),
 )
+LONG_LINES = ("x", "token", "token='", "://", "://a:b@", ".token-", "x-", "-----BEGIN PRIVATE KEY-----", "{token:", " ")
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +90,25 @@ def test_other_texts_stay_unchanged(text):
     assert redact_text(text) == text
 
 
+@pytest.mark.parametrize("part", LONG_LINES)
+def test_a_long_line_takes_time_in_proportion_to_its_length(part):
+    started_at = time.process_time()
+    for function in (redact_text, redact_lines, lambda text: list(find_secrets(text))):
+        function(part * (200_000 // len(part)))
+    assert time.process_time() - started_at < 20  # usually less than 2
+
+
 @pytest.mark.parametrize(
-    "override", ["tracker.mlflow.uri=http://me:abc@h", "a.dsn=host=h password=abc", "+a.b={token:x}"]
+    "override",
+    [
+        *("tracker.mlflow.uri=http://me:abc@h", "a.dsn=host=h password=abc", "+a.b={token:abc}", "a.token='x abc'"),
+        *("+a=[{x:1,'api_key':'abc'}]", "+a={token: x abc}", "--password=abc", "a.token=x\nabc", "a.token=[x,abc]"),
+    ],
 )
 def test_secrets_in_overrides_are_hidden_by_their_place(override):
     (redacted,) = redact_overrides([override])
     assert HIDDEN in redacted
+    assert "abc" not in redacted
     assert redact_overrides([redacted]) == [redacted]
     assert redact_overrides(["a.token=${oc.env:TOKEN}"]) == ["a.token=${oc.env:TOKEN}"]
 
@@ -127,6 +168,7 @@ def test_every_way_out_hides_known_secrets(workdir, capsys):
 
 
 def test_the_text_of_a_configuration_is_hidden_whole():
+    assert redact_lines("+password: |\n+  a\n+\n+  b\n+user: me\nTOKEN=") == f"+password: {HIDDEN}\n+user: me\nTOKEN="
     text = "a:\n  api_key: a b\n    c\n  token:\n  - x\n  - y\n  units: 3\n  auth: null\noverrides:\n- a.token=x,y"
     hidden = f"a:\n  api_key: {HIDDEN}\n  token: {HIDDEN}\n  units: 3\n  auth: null\noverrides:\n- a.token={HIDDEN}"
     assert redact_lines(text) == hidden

@@ -33,6 +33,7 @@ from expfw.sweeps.pruning_monitor import PruningMonitor
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger, Trial
+from expfw.tracking.recorded_run import read_run
 from expfw.tracking.run_record import describe_environment
 from expfw.tracking.saved_model import read_model
 from expfw.tracking.shipper.delivery import Delivery, describe_progress
@@ -160,7 +161,7 @@ def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Calla
         lambda: [Ledger(sweep).read_trial(number) for number in range(3)],
         lambda: Selection(runs_dir, keep_best=1, statuses=("finished",)),
         lambda: read_model(Path(run, "model"), Trust()),
-        lambda: describe_progress(Path(run)),
+        lambda: describe_progress(read_run(Path(run)).folder),
         lambda: process_lock.has_live_process(sweep),
     ]
     return commands, functions

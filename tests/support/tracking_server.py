@@ -106,7 +106,7 @@ class ServerProxy:
 
             def answer_request(self) -> None:
                 proxy.call_count += 1
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = self.read_body()
                 time.sleep(proxy.delay_seconds)
                 loss = proxy.lose(f"{self.command} {self.path.partition('?')[0]}", body)
                 if proxy.is_down or loss == "request":
@@ -123,6 +123,15 @@ class ServerProxy:
                 self.end_headers()
                 self.wfile.write(answer)
 
+            def read_body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding") != "chunked":  # the client uploads an empty file in chunks
+                    return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size + 2)[:-2]
+                self.rfile.readline()
+                return body
+
             def close_without_answer(self) -> None:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
@@ -130,7 +139,8 @@ class ServerProxy:
             def fetch_response(self, body: bytes) -> tuple[int, bytes, str]:
                 try:
                     connection = http.client.HTTPConnection(HOST, proxy.server.port, timeout=60)
-                    headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+                    dropped = ("host", "connection", "transfer-encoding")
+                    headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
                     connection.request(self.command, self.path, body, headers)
                     answer = connection.getresponse()
                     return answer.status, answer.read(), answer.headers.get("Content-Type", "application/json")

@@ -168,7 +168,7 @@ class Memory(expfw.Callback):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps(train):
-    """In MiB for each 10,000 steps: 0.0 to 1.0, with any options of the callback."""
+    """Measured in MiB for each 10,000 steps: 0.0 to 2.4 with this callback, 1.2 without."""
     options = ("train.steps=8000", "train.log_every=1", "callback.tensorboard.histograms=50", "+callback=checkpoint")
     train("dataset=digits", "model=mlp_keras", "callback=[tensorboard]", *options, observers=[Memory(None, "memory")])
     (first, before), (last, after) = ((step, Memory.sizes[step]) for step in (2100, max(Memory.sizes)))

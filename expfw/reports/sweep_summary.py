@@ -39,13 +39,14 @@ def make_trials_table(groups: Sequence[SeedGroup], seeds: int = 1) -> Table:
     unit, positions = "epoch", [group.epochs for group in groups]
     if any(group.epochs is None and group.steps is not None for group in groups):
         unit, positions = "step", [group.steps for group in groups]
+    has_positions = any(position is not None for position in positions)
     columns = [
         *(
             Column(name, format=round_long_number, tooltip=key)
             for key, name in zip(keys, shorten_keys(keys), strict=True)
         ),
         Column(objective_metric),
-        Column(unit, "number", drop_order=4, tooltip="of all metrics in the row"),
+        *[Column(unit, "number", drop_order=4, tooltip="of all metrics in the row")] * has_positions,
         *(Column(name, drop_order=2 - index) for index, name in enumerate(metrics)),
         Column("status", "status"),
         Column("seconds", format="{:.1f}".format, drop_order=3),
@@ -57,7 +58,7 @@ def make_trials_table(groups: Sequence[SeedGroup], seeds: int = 1) -> Table:
         if group.objective is not None and group.half_interval is not None:
             objective = f"{format_number(group.objective)} ± {format_number(group.half_interval)}"
         last_value = group.trials[0].run_id if seeds == 1 else f"{len(group.counted_trials)} of {seeds}"
-        metric_values = [objective, position, *(group_metrics.get(name) for name in metrics)]
+        metric_values = [objective, *[position] * has_positions, *(group_metrics.get(name) for name in metrics)]
         rows.append([*(values.get(key) for key in keys), *metric_values, group.status, group.seconds, last_value])
     return Table(columns, rows)
 

@@ -106,6 +106,7 @@ def test_a_run_leaves_no_secret(command, workdir, fails):
     assert any("api_key='<hidden>'" in record["text"] for record in run.select("message"))
     assert "<hidden>" in (run.folder / "diff.patch").read_text()
     assert (run.folder / "failure" / "traceback.txt").exists() == fails
+    assert "<hidden>" in command("runs", "show", run.id, "--json").out
     rejected = command("runs", "resume", run.id, "train.epochs=2", "callback.courier.fails=false")
     assert rejected.code == 2
     assert "is a secret and not in the record" in rejected.err
@@ -121,6 +122,15 @@ def test_a_sweep_leaves_no_secret(command, workdir):
     done = command("sweep", *options, *overrides, "sweep.sampler=random", "sweep.trials=2")
     assert done.code == 0, done.err
     assert "<hidden>" in next((workdir / "runs").glob("*/*/study.log")).read_text()
+    trials = [run.id for run in run_index.list_runs(workdir / "runs")]
+    sweep_id = next((workdir / "runs").glob("*/*/study.log")).parent.name[-8:]
+    for reader in (
+        ["runs", "compare", *trials, "--html", "runs/compared.html"],
+        ["sweeps", "status", sweep_id, "--json"],
+        ["doctor", "--json"],
+    ):
+        done = command(*reader)
+        assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(

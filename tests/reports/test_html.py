@@ -112,7 +112,7 @@ def test_the_report_loads_no_other_files_and_has_a_limited_size(tmp_path):
 def test_text_of_users_is_escaped(make_page):
     swept = [f"model.activation={TAG}", f"model.{TAG}=1"]
     trials = [make_trial(n, [*swept, f"seed={n}"], n + 1.0) for n in range(3)]
-    trials.append(make_trial(3, [*swept, "seed=3"], status="FAILED", error=TAG, objective_metric=TAG, run_id=TAG))
+    trials.append(make_trial(3, [*swept, "seed=3"], status="FAILED", error=TAG, objective_metric=TAG))
     page = make_page(trials, name=TAG, overrides=[TAG], files={TAG: "0" * 16})
     assert (page.tags.count("b"), page.tags.count("script")) == (0, 3)
     assert TAG in page.sections["header"]

@@ -11,6 +11,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 import expfw
 from expfw_backends.engine.batches import make_device_tensor, make_permutation
+from expfw_backends.engine.loop import Loop
 from expfw_datasets.digits import Digits
 
 RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
@@ -226,8 +227,6 @@ def test_resident_data_is_not_copied_on_a_cpu():
 
 
 def test_evaluation_of_all_splits_is_traced_once(train, monkeypatch):
-    from expfw_backends.engine.loop import Loop
-
     traced, trace = [], Loop._run_steps
 
     def counted(self, samples, order, first, count, size):
@@ -250,3 +249,20 @@ def test_no_graph_remains_after_a_run(train):
 
     graphs_after_a_run()
     assert graphs_after_a_run() == graphs_after_a_run()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_gradient_of_max_pooling_is_in_a_graph_without_a_cycle(train, monkeypatch, accumulate):
+    """In a loop, TensorFlow chooses its operation by memory addresses: the last bits then differ between traces."""
+    loops, get_compiled_loop = [], Loop._get_compiled_loop
+
+    def record_loop(loop, *arguments):
+        loops.append(get_compiled_loop(loop, *arguments))
+        return loops[-1]
+
+    monkeypatch.setattr(Loop, "_get_compiled_loop", record_loop)
+    train("model=cnn", "dataset=digits", "train.steps=2", f"train.accumulate={accumulate}")
+    functions = [f for loop in loops for f in loop.get_concrete_function().graph.as_graph_def().library.function]
+    with_gradient = [f for f in functions if any(node.op == "MaxPoolGrad" for node in f.node_def)]
+    assert with_gradient
+    assert all(function.attr["_noinline"].b for function in with_gradient)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from expfw import Split
 from expfw_backends.engine.batches import WHOLE_BATCH, BatchSlicer, make_device_tensor
-from expfw_backends.engine.steps import Step
+from expfw_backends.engine.steps import NOT_INLINED, Step
 
 _PART_BYTES = 2**23  # bytes of a streamed split to read at a time
 Call = tuple[Any, tuple[Any, ...]]  # a compiled loop and its arguments
@@ -176,9 +176,13 @@ class Loop:
         if size != self.batch_size:  # there is only one such batch; without a loop it is traced faster
             return self._run_step(gather_batch(first), size)[tf.newaxis]
 
+        run_step = tf.function(
+            lambda batch: self._run_step(batch, size), autograph=False, experimental_attributes=NOT_INLINED
+        )
+
         def body(index: tf.Tensor, batch: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
             next_batch = gather_batch(first + tf.minimum(index + 1, count - 1))  # while this step computes
-            return index + 1, next_batch, rows.write(index, self._run_step(batch, size))
+            return index + 1, next_batch, rows.write(index, run_step(batch))
 
         _, _, rows = tf.while_loop(
             lambda index, *_: index < count,

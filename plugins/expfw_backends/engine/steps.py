@@ -12,6 +12,12 @@ from expfw_backends.engine.batches import WHOLE_BATCH, ReplicaSlice
 from expfw_backends.engine.metrics import KerasMetrics, MetricSums
 from expfw_backends.engine.update import Update
 
+NOT_INLINED = {"_noinline": True}
+"""Attribute of a function that is called in a loop and keeps its own graph, which has no cycle.
+
+TensorFlow replaces operations by those of oneDNN: the gradient of max pooling only if it has replaced the pooling
+before. In a graph with a cycle, the order depends on memory addresses, so some traces had other last bits.
+"""
 Gradients = tuple[list[Any], tf.Tensor, MetricSums]  # with loss and metrics
 
 
@@ -100,6 +106,7 @@ class Step:
             ]
             return dense_gradients, loss, means
 
+        compute_part = tf.function(compute_part, autograph=False, experimental_attributes=NOT_INLINED)
         # Subtracted, with the sign changed at the end: TensorFlow's graph optimizer may rewrite a chain of additions to
         # use a temporary variable, which fails in the second iteration of a nested loop (seen with large dense layers).
         _, *negative_sums = tf.while_loop(

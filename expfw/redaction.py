@@ -15,8 +15,15 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 HIDDEN = "<hidden>"
+_TEXT_TOKEN = (
+    r"(?<!(?<![a-z])(?:bos|cls|eos|pad|per|sep|unk)[_-])(?<!(?<![a-z])class[_-])(?<!(?<![a-z])mask[_-])"
+    r"token(?!s|i|[_-]?(?:acc|class|count|dim|drop|emb|end|err|kind|label|len|level|loss|mask|mix|pool|prob|rate|ratio|si[mz]"
+    r"|start|type|url|width))"
+)
+"""Not a secret: a token of a text, as in `token_dim` or `pad_token`."""
 _KEY = (
-    r"(?=[abcelmpst])(?:passw|passphrase|passcode|(?<![a-z])pass(?![a-z_])|pwd|secret|token(?!s|i)|credential|bearer|cookie"
+    r"(?=[abcelmpst])(?:passw|passphrase|passcode|(?<![a-z])pass(?![a-z_])|pwd|secret"
+    rf"|{_TEXT_TOKEN}|credential|bearer|cookie"
     r"|(?:access|account|api|encryption|license|master|private|shared|signing|ssh)[_-]?key"
     r"|authorization|(?<![a-z])auth(?![a-z]))"
 )
@@ -45,7 +52,7 @@ _PLACES = _compile(
     r"[bfru]{0,2}(?P<escape>\\)?(?P<quote>[\"'])(?:(?P=quote){2})?)"
     r"(?P<secret>(?:\\(?(escape)(?!(?P=quote)))[^\n]|(?!(?P=quote))[^\\\n])+)",
     # known kinds of tokens, and private keys
-    r"\b((?-i:AIza|AKIA|eyJ|gh[opsu]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-)(?=[\w-]{0,40}(?-i:[A-Z\d]))"
+    r"\b((?-i:AIza|AKIA|eyJ|gh[opsu]_|github_pat_|glpat-|hf_(?=[a-zA-Z\d]{20})|sk-|xox[abprs]-)(?=[\w-]{0,40}(?-i:[A-Z\d]))"
     r"|hooks\.slack\.com/services/)(?P<secret>[\w./+=-]{12,})",
     r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?P<secret>(?:[\w+/=\s\\:,]|-(?!----)){1,19999})",
 )
@@ -164,8 +171,8 @@ def _find_names(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_reference(text: str) -> bool:
-    """Whether a text only names a secret, as `${oc.env:KEY}` does, or is already hidden."""
-    return "${" in text or HIDDEN in text
+    """Whether a text only names a secret, as `${oc.env:KEY}` does, is already hidden, or is a yes or no."""
+    return "${" in text or HIDDEN in text or text.lower() in ("true", "false")
 
 
 def _hide_places(text: str, places: Iterable[re.Pattern[str]]) -> str:
@@ -203,7 +210,7 @@ def redact(value: Any, is_option: bool = False) -> Any:
 def _is_secret(key: Any, value: Any, is_option: bool) -> bool:
     if value in (None, "") or not _SECRET_KEY.search(str(key)):
         return False
-    return not _is_reference(value) if isinstance(value, str) else is_option
+    return not _is_reference(str(value)) if isinstance(value, (str, bool)) else is_option
 
 
 def redact_options(value: Any) -> Any:

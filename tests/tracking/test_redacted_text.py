@@ -20,6 +20,7 @@ from expfw.redaction import (
     learn_secrets,
     redact,
     redact_lines,
+    redact_options,
     redact_overrides,
     redact_text,
 )
@@ -57,6 +58,7 @@ PLACES = {
     "os.environ['X_TOKEN'] = 'abc'": f"os.environ['X_TOKEN'] = '{HIDDEN}'",
     'token: str = """abc"""': f'token: str = """{HIDDEN}"""',
     "got ghp_abcdefghij0123": f"got ghp_{HIDDEN}",
+    "developer_token='abc', token_prod='abc'": f"developer_token='{HIDDEN}', token_prod='{HIDDEN}'",
     "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----": (
         f"-----BEGIN PRIVATE KEY-----{HIDDEN}-----END PRIVATE KEY-----"
     ),
@@ -69,6 +71,14 @@ ORDINARY = (
     *("hf_transformers_model", "sk-learn-something", "/data/tokens/secret/x.npz", "val/token_accuracy", "+callback=x"),
     *("unexpected token: 3", 'password="", user="me"', "http://[::1]:5000/x@y", "f(self, token=token)", "bypass='x'"),
     *('"-----BEGIN PRIVATE KEY-----" in text', "https://host/#/runs/abc@x", "tokenizer='x'", "s3://bucket/key=3"),
+    *(
+        "model.token_dim=64",
+        "token_accuracy=0.9",
+        "pad_token='<pad>'",
+        "model.per_token_loss=true",
+        "use_cls_token=true",
+    ),
+    *("hf_Transformers_model2", "model.token_mixer='mlp'", "num_tokens=5", "val/token_error"),
 )
 LONG_LINES = ("x", "token", "token='", "://", "://a:b@", ".token-", "x-", "-----BEGIN PRIVATE KEY-----", "{token:", " ")
 
@@ -88,6 +98,16 @@ def test_a_secret_is_hidden_by_its_place(text):
 @pytest.mark.parametrize("text", ORDINARY)
 def test_other_texts_stay_unchanged(text):
     assert redact_text(text) == text
+
+
+def test_tokens_of_texts_and_switches_are_no_secret_options():
+    values = {"model": {"token_dim": 64, "pad_token": "<pad>", "has_token": True}, "metrics": {"token_accuracy": 0.9}}
+    assert redact_options(values) == values
+    assert redact_overrides(["model.has_token=true", "model.token_dim=64"]) == [
+        "model.has_token=true",
+        "model.token_dim=64",
+    ]
+    assert redact_lines("token_dim: 64\nhas_token: false") == "token_dim: 64\nhas_token: false"
 
 
 @pytest.mark.parametrize("part", LONG_LINES)

@@ -7,6 +7,7 @@ from pathlib import Path
 # Hydra's public functions take the search path from a decorated main function.
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
@@ -88,7 +89,18 @@ class PluginSource(ConfigSource):
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
 
 
-class CheckedFileSource(FileConfigSource):
+class _InsideSource(ConfigSource):
+    """A source without the files outside of its folder: they could contain options of Hydra, which run programs."""
+
+    def is_config(self, config_path: str) -> bool:
+        return ".." not in config_path.split("/") and super().is_config(config_path)
+
+
+class PackageSource(_InsideSource, ImportlibResourcesConfigSource):
+    """The configuration files of a package."""
+
+
+class CheckedFileSource(_InsideSource, FileConfigSource):
     """A folder of configuration files, each of which is checked before Hydra reads it."""
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -105,7 +117,8 @@ class CheckedFileSource(FileConfigSource):
 def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:
     """Creates a Hydra with this search path: `config_dir`, expfw's conf, `./conf`, the plugins."""
     Plugins.instance().register(PluginSource)  # Hydra finds only plugins in `hydra_plugins`, for all applications
-    SourcesRegistry.instance().types["file"] = CheckedFileSource  # `register` does not replace a source
+    # `register` does not replace a source.
+    SourcesRegistry.instance().types |= {"file": CheckedFileSource, "pkg": PackageSource}
     search_path = ConfigSearchPathImpl()
     search_path.append("hydra", "pkg://hydra.conf")
     if config_dir is not None:

@@ -35,6 +35,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
+        temporary_path.unlink(missing_ok=True)  # it could be a link to another file
         temporary_path.write_text(json.dumps(identify_process(os.getpid())))
         temporary_path.replace(path)
     except Timeout as error:

@@ -200,6 +200,19 @@ def test_recorded_options_of_hydra_need_trust(workdir, call, field):
     assert done.err.endswith("; to run it: expfw sweeps resume ssss2222 --trust\n")
 
 
+@pytest.mark.parametrize("field", ['"config_name": "../outside"', '"overrides": ["model=../../outside"]'])
+def test_a_recorded_sweep_names_no_configuration_file_outside_of_the_search_path(workdir, call, field):
+    """Such a file could contain options of Hydra."""
+    (workdir / "conf").mkdir()
+    (workdir / "outside.yaml").write_text("# @package _global_\nhydra: {launcher: {_target_: elsewhere.Launcher}}")
+    folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"], status="FAILED")
+    path = folder / journal.NAME
+    path.write_text(path.read_text().replace('"files": {}', f'"files": {{}}, "config_name": "config", {field}'))
+    done = call("sweeps", "resume", "ssss2222")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert re.search("unknown .*outside", done.err), done.err
+
+
 def test_a_sweep_resumes_only_with_named_or_trusted_files(workdir, canary, expfw_here):
     (workdir / "mine.py").write_text(CODE)
     folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"], status="FAILED")

@@ -144,3 +144,13 @@ def test_a_locked_run_is_running_and_an_unlocked_run_is_interrupted(tmp_path):
             record.write("run_started", id=name, name="x")
     with process_lock.lock_folder(tmp_path / "day" / "one"):
         assert {e.id: e.status for e in run_index.list_runs(tmp_path)} == {"one": "RUNNING", "two": "INTERRUPTED"}
+
+
+def test_a_lock_does_not_write_through_a_link(tmp_path):
+    folder, victim = tmp_path / "run", tmp_path / "victim.txt"
+    folder.mkdir()
+    victim.write_text("unchanged")
+    (folder / f".{process_lock.PROCESS_FILE}.new").symlink_to(victim)
+    with process_lock.lock_folder(folder):
+        assert process_lock.has_live_process(folder)
+    assert victim.read_text() == "unchanged"

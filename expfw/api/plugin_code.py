@@ -18,16 +18,18 @@ _CODE_SUFFIXES = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
 def hash_code(plugin: type) -> dict[str, str]:
     """Returns the digest of the code of a plugin class, by name of its package or plugin file.
 
-    Base classes in other packages count if they are plugins, but not those of expfw itself. The digest of a package
-    covers all its modules, because the plugin may use any of them, and is computed once, when the package is imported.
+    Base classes in other packages count, but not those of expfw, of the standard library and, unless they are plugins,
+    of packages in `site-packages`. The digest of a package covers all its modules, because the plugin may use any of
+    them, and is computed once, when the package is imported.
     """
-    names = {cls.__module__ for cls in plugin.__mro__ if hasattr(cls, "kind")}
     digests = {}
-    for name in names:
-        module = _find_outer_module(name)
-        if name.partition(".")[0] == "expfw" or module is None or module.__file__ is None:
+    for cls in plugin.__mro__:
+        module, package = _find_outer_module(cls.__module__), cls.__module__.partition(".")[0]
+        if module is None or module.__file__ is None or package in ("expfw", *sys.stdlib_module_names):
             continue  # without a file: defined in a notebook
         file = Path(module.__file__)
+        if not hasattr(cls, "kind") and not {"site-packages", "dist-packages"}.isdisjoint(file.parts):
+            continue
         if module.__package__:
             digests[module.__package__] = _hash_package(file.parent)
         elif digest := hash_file(file):

@@ -187,8 +187,7 @@ class RecordedRun:
         for point in self.points:
             run.step = max(run.step, point.step)
             run.log(point.values, point.step)
-        for record in self.select("dataset"):
-            run.epoch = run.step // max(1, -(-record["samples"]["train"] // self.config.train.batch_size))
+        run.epoch = run.step // (run.steps_per_epoch or run.step + 1)
         return replace(run.result(self.status), seconds=time.time() - self.first["time"])
 
     @cached_property

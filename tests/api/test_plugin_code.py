@@ -74,6 +74,24 @@ def test_a_base_class_in_another_package_counts(hash_again):
     assert changed["single.py"] != digests["single.py"]
 
 
+def test_a_base_class_that_is_not_a_plugin_counts(hash_again):
+    model = "import abc, expfw, mixins\nclass Mine(mixins.Layers, expfw.Model, abc.ABC):\n    pass\n"
+    files = {"single.py": model, "mixins.py": "class Layers:\n    pass\n"}
+    before = hash_again("single:Mine", files)
+    assert list(before) == ["mixins.py", "single.py"]
+    after = hash_again("single:Mine", {"mixins.py": files["mixins.py"] + "# changed"})
+    assert {name for name in before if before[name] != after[name]} == {"mixins.py"}
+
+
+def test_a_base_class_of_an_installed_package_counts_if_it_is_a_plugin(hash_again, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    files = {"site-packages/parts.py": "import expfw\nclass Layers:\n    pass\nclass Base(expfw.Model):\n    pass\n"}
+    model = "import parts\nclass Mine(parts.Base):\n    pass\n"
+    assert list(hash_again("single:Mine", files | {"single.py": model})) == ["parts.py", "single.py"]
+    model = "import expfw, parts\nclass Mine(parts.Layers, expfw.Model):\n    pass\n"
+    assert list(hash_again("single:Mine", {"single.py": model})) == ["single.py"]
+
+
 def test_expfw_itself_does_not_count():
     assert list(hash_code(Checkpoint)) == ["expfw_callbacks"]
     assert hash_code(expfw.Callback) == {}

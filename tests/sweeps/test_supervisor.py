@@ -1,4 +1,4 @@
-"""The supervisor when its fork server is killed: a living trial goes on, and no second one starts beside it."""
+"""The supervisor when its fork server is killed: a living trial continues, and no second one starts while it lives."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def end(request):
     (request.trial_folder / "end").touch()
 
 
-def test_a_trial_goes_on_without_its_fork_server_and_the_next_ones_get_another(start):
+def test_a_trial_continues_without_its_fork_server_and_the_next_ones_get_another(start):
     queue, thread, errors = start()
     first, second, third = queue.all
     trial, server = kill_server(first)

@@ -139,7 +139,7 @@ def test_commands_list_a_folder_whose_files_are_something_else(call, caplog, tmp
     assert (done.code, "aaaa2221" in done.out, "without a readable journal: aaaa2220" in caplog.text) == (0, True, True)
 
 
-def test_a_file_behind_a_link_is_read_and_a_large_one_is_rejected(tmp_path):
+def test_a_file_is_read_through_a_link_and_a_large_one_is_rejected(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "link").symlink_to("file")
     with open_file(tmp_path / "link") as file:

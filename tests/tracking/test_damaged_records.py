@@ -147,7 +147,7 @@ def test_a_folder_or_a_pipe_in_the_place_of_a_journal_does_not_affect_the_list(w
 
 
 @pytest.mark.parametrize("content", ["[]", '{"number": "x"}', "", "[" * 5000, '{"number": 1, "status": "LOST"}', None])
-def test_a_damaged_ledger_entry_costs_only_its_trial(workdir, call, content):
+def test_a_damaged_ledger_entry_affects_only_its_trial(workdir, call, content):
     sweep = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, 0.4, 0.3])
     path = sweep / "ledger" / "000001.json"
     path.unlink()

@@ -108,7 +108,7 @@ def test_flushed_records_survive_sigkill(path):
     assert [r.get("step") for r in journal.read_records(path)[0]] == list(range(1000))
 
 
-def test_a_second_journal_is_refused_and_no_record_is_lost(path):
+def test_a_second_journal_is_rejected_and_no_record_is_lost(path):
     with process_lock.lock_folder(path.parent), journal.Journal(path) as record:
         for number in range(3):
             record.write("metrics", step=number)

@@ -100,7 +100,7 @@ def test_other_texts_stay_unchanged(text):
     assert redact_text(text) == text
 
 
-def test_tokens_of_texts_and_switches_are_no_secret_options():
+def test_tokens_of_texts_and_switches_are_not_secrets():
     values = {"model": {"token_dim": 64, "pad_token": "<pad>", "has_token": True}, "metrics": {"token_accuracy": 0.9}}
     assert redact_options(values) == values
     assert redact_overrides(["model.has_token=true", "model.token_dim=64"]) == [

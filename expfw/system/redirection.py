@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,14 +16,32 @@ from expfw.redaction import learn_environment, redact_text
 
 
 class RedactedStream:
-    """A text stream that hides secrets; `stream` is the original stream."""
+    """A text stream that hides secrets; `stream` is the original stream.
+
+    It writes whole lines, as terminals get them: `print("Bearer", token)` passes its line in four parts.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self._parts: deque[str] = deque()
 
     def write(self, text: str) -> int:
-        self.stream.write(redact_text(text))
+        self._parts.append(text)
+        if "\n" in text or "\r" in text:
+            self.write_parts()
         return len(text)
+
+    def write_parts(self) -> None:
+        """Writes what it has to the original stream."""
+        parts: list[str] = []
+        with suppress(IndexError):  # also if another thread writes the rest
+            while True:
+                parts.append(self._parts.popleft())
+        self.stream.write(redact_text("".join(parts)))
+
+    def flush(self) -> None:
+        self.write_parts()
+        self.stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         self.write("".join(lines))
@@ -51,15 +70,19 @@ def redacted_output() -> Iterator[None]:
     try:
         yield
     finally:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, RedactedStream):
+                stream.write_parts()
         sys.stdout, sys.stderr = streams
 
 
 def redact_file(path: Path) -> None:
-    """Hides secrets in a file to which native code or other programs have written."""
-    content = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
-    redacted = "".join(map(redact_text, content.splitlines(keepends=True)))
-    if redacted != content:
-        path.write_bytes(redacted.encode(errors="surrogateescape"))
+    """Hides secrets in a file to which native code or other programs have written, if it can be read and written."""
+    with suppress(OSError):  # the folder was deleted, or the disk is full
+        content = path.read_bytes().decode(errors="surrogateescape")
+        redacted = "".join(map(redact_text, content.splitlines(keepends=True)))
+        if redacted != content:
+            path.write_bytes(redacted.encode(errors="surrogateescape"))
 
 
 @contextmanager
@@ -131,8 +154,7 @@ def log_to_file(path: Path, logger: logging.Logger) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-        with suppress(OSError):  # the folder was deleted, or the disk is full
-            redact_file(path)
+        redact_file(path)
 
 
 class _RedactingHandler(logging.FileHandler):

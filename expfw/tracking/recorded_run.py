@@ -15,6 +15,7 @@ from expfw.errors import ConfigError, JournalError, NotFoundError, RunsFolderErr
 from expfw.plugins.trust import Trust
 from expfw.system import cpu, process_lock
 from expfw.system.contained_paths import resolve_inside
+from expfw.system.redirection import redact_file
 from expfw.tracking import journal, run_folders
 from expfw.tracking.environment import Environment, read_environment
 from expfw.tracking.journal import Journal, Record
@@ -238,6 +239,7 @@ def record_death(folder: Path, error: str) -> None:
         if read_run(folder).status != INTERRUPTED:
             return
         with process_lock.lock_folder(folder):
+            redact_file(folder / run_folders.LOG_FILE)  # native code may have written to it
             run = read_run(folder)
             if not run.has_ended:
                 result = replace(run.result, status=FAILED, error=error)

@@ -14,6 +14,7 @@ from support.processes import wait_for
 
 import expfw
 from expfw.api.run_config import RunConfig
+from expfw.redaction import HIDDEN
 from expfw.system import process_lock
 from expfw.tracking import journal, run_index, run_record
 from expfw.tracking.recorded_run import record_death
@@ -75,18 +76,21 @@ def test_the_death_of_a_run_is_not_recorded_while_its_process_lives(tmp_path, ho
     config = RunConfig(model={"plugin": "ols"}, dataset={"plugin": "line"}, backend={"plugin": "tf-cpu"})
     with journal.Journal(tmp_path / journal.NAME) as record:
         record.write("run_started", id="x", name="x", **run_record.make_config_record(config))
+    (tmp_path / "log.txt").write_text("native: Bearer abc123")
     record_death(tmp_path, "killed")
     assert len(journal.read_records(tmp_path / journal.NAME)[0]) == 1
     (tmp_path / process_lock.PROCESS_FILE).rename(tmp_path / "hidden")  # it has just started
     record_death(tmp_path, "killed")
     assert len(journal.read_records(tmp_path / journal.NAME)[0]) == 1
     (tmp_path / "hidden").rename(tmp_path / process_lock.PROCESS_FILE)
+    assert "abc123" in (tmp_path / "log.txt").read_text()
     holder.kill()
     holder.wait()
     for _ in range(2):
         record_death(tmp_path, "killed")
     last = journal.read_records(tmp_path / journal.NAME)[0][1:]
     assert [(r["kind"], r["status"], r["error"]) for r in last] == [("run_ended", "FAILED", "killed")]
+    assert (tmp_path / "log.txt").read_text() == f"native: Bearer {HIDDEN}"
 
 
 def test_the_death_of_a_run_that_has_no_folder_creates_none(tmp_path):

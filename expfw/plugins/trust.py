@@ -49,12 +49,15 @@ class Trust:
         """
         named = {*self.files, *map(hash_file, self.files)}
         unnamed = {file: digest for file, digest in recorded_files.items() if named.isdisjoint((file, digest))}
-        catalogue = get_catalogue(self.files)
 
         def is_usable(entry: PluginEntry) -> bool:
             return entry.file is None or not is_exact or hash_file(entry.file) in recorded_files.values()
 
-        missing = [n for kind, n in plugins or () if not any(map(is_usable, catalogue.find_entries(kind, n)))]
+        catalogue = get_catalogue(self.files)
+        entries = [entry for kind, name in plugins or () for entry in catalogue.find_entries(kind, name)]
+        changed = {entry.file for entry in entries if not is_usable(entry)}
+        catalogue = get_catalogue(tuple(file for file in self.files if file not in changed))
+        missing = [name for kind, name in plugins or () if not catalogue.find_entries(kind, name)]
         if not unnamed or (plugins is not None and not missing):
             return catalogue
         for file, digest in unnamed.items():
@@ -66,9 +69,10 @@ class Trust:
                     f"{owner} needs the plugin file {name}, which {problem}; restore it, or name it with -p FILE"
                 )
         if self.records:
-            return get_catalogue((*self.files, *unnamed))
+            return get_catalogue((*catalogue.files, *unnamed))
         names = f" (plugin {truncate_text(join_some(missing), 100)})" if missing else ""
         files = truncate_text(join_some(list(unnamed)), 1000)
+        files += "".join(f" (not {file}, which has changed)" for file in sorted(map(str, changed)))
         error = TrustError(
             f"{owner} needs code that its record names{names}: {files}; read it, then name the file "
             "with -p FILE (in Python: files=[FILE]), or trust the record with --trust (in Python: trust=True)"

@@ -69,7 +69,12 @@ class ApiWarning(FutureWarning):
 
 def to_one_line(text: str) -> str:
     """Joins the lines of a text, removes colours and hides secrets."""
-    return " ".join(redact_text(re.sub(r"\x1b\[[0-9;]*m", "", text)).split())
+    return " ".join(redact_text(to_printable(re.sub(r"\x1b\[[0-9;]*m", "", text))).split())
+
+
+def to_printable(text: str) -> str:
+    """Removes characters that control a terminal or cannot be written: records and file names may contain any."""
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable() or c.isspace())
 
 
 def to_error_text(text: str) -> str:

@@ -26,7 +26,10 @@ runs_dir_option = click.option(
     help="Folder that contains the runs.",
 )
 trust_option = click.option(
-    "--trust", "trusts_records", is_flag=True, help="Also run the plugin files that the record names; they are code."
+    "--trust",
+    "trusts_records",
+    is_flag=True,
+    help="Also run code that the record names: plugin files, options of Hydra.",
 )
 accept_option = click.option(
     "--accept-differences", is_flag=True, help="Resume even if machine, packages or data have changed."

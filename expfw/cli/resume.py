@@ -104,7 +104,7 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"the sweep in {sweep.folder} was recorded by another version of expfw and cannot be resumed; start a new "
             "sweep"
         )
-    for path in sweep.folder.iterdir() if not workspace.trusts_records else ():
+    for path in sweep.folder.iterdir():
         resolve_inside(sweep.folder, path.name)  # the sweep would write through a link
     # `quiet` applied to the first command only.
     kept_overrides = [o for o in record["overrides"] if o.lstrip("+").partition("=")[0] != "quiet"]

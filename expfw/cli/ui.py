@@ -80,7 +80,7 @@ def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool
     """Runs the tracker's server in the foreground and shows the page when the server answers."""
     workspace.runs_dir.mkdir(parents=True, exist_ok=True)
     log = workspace.runs_dir.absolute() / LOG
-    log.write_bytes(b"")
+    log.unlink(missing_ok=True)  # it could be a link to another file
     with start_call(
         run_command,
         interface.command,

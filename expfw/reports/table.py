@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from expfw.errors import to_printable
 from expfw.system.formatting import format_number
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Table:
         """Texts of each row."""
         for row in self.rows:
             pairs = zip(self.columns, row, strict=True)
-            yield ["" if value is None else column.format(value) for column, value in pairs]
+            yield ["" if value is None else to_printable(column.format(value)) for column, value in pairs]
 
     def measure_columns(self) -> list[int]:
         """Returns the width of each column in the terminal, with the gap after it, if no text is wrapped."""

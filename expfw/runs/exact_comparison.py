@@ -125,13 +125,13 @@ def verify_resume(
             "one to resume from, one to compare with; save checkpoints more often: callback.checkpoint.every.steps=..."
         )
     newest, oldest = snapshots[0], snapshots[-1]
+    unfinished_run = dataclasses.replace(recorded_run, status=INTERRUPTED)
+    prepared = resume.prepare_resume(unfinished_run, secret_overrides, accept_differences)  # first: it checks the files
     with tempfile.TemporaryDirectory(prefix="expfw-") as root:
         new_folder = Path(root) / "day" / folder.name
         oldest_folder = checkpoints.get_checkpoint_folder(folder, oldest.step)
         shutil.copytree(oldest_folder, checkpoints.get_checkpoint_folder(new_folder, oldest.step))
         (new_folder / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: oldest.journal])
-        unfinished_run = dataclasses.replace(recorded_run, status=INTERRUPTED)
-        prepared = resume.prepare_resume(unfinished_run, secret_overrides, accept_differences)
         assert prepared.request.resume_point is not None
         # In another folder, without trackers, cache and replay.
         config = dataclasses.replace(prepared.config, runs_dir=root, tracker={}, quiet=True, cache_gib=0.0)

@@ -50,8 +50,7 @@ def prepare_resume(
     """
     run_id, dir_option = recorded_run.id, run_folders.format_runs_dir_option(recorded_run.runs_dir)
     check_record(recorded_run)
-    if not recorded_run.trust.records:
-        resolve_tree(recorded_run.folder)  # the run would write through a link in it
+    resolve_tree(recorded_run.folder)  # the run would write through a link in it
     if recorded_run.status == RUNNING:
         raise ConfigError(f"run {run_id} is already running; to see its progress: expfw runs show {run_id}{dir_option}")
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]

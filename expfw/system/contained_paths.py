@@ -32,8 +32,8 @@ def _resolve(folder: Path, path: str | Path, with_content: bool) -> Path:
                 _check(root, Path(parent, name))
     except (OSError, RuntimeError, ValueError) as error:  # also a loop of links, a name with a null character
         reason = truncate_text(str(getattr(error, "strerror", None) or error), 300)
-        name = truncate_text(repr(str(path)), 100)
-        raise JournalError(f"cannot use {name} in {folder}: {reason}") from error
+        subject = f"{truncate_text(repr(str(path)), 100)} in {folder}" if str(path) else str(folder)
+        raise JournalError(f"cannot use {subject}: {reason}; expected files and folders inside of it") from error
     return whole_path
 
 

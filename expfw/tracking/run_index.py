@@ -102,7 +102,9 @@ def find_recorded(
         return matches[0]
     if matches:
         ids = ", ".join(run.id for run in matches)
-        raise NotFoundError(f"{noun} {id_prefix!r} is ambiguous: it matches {ids}; give more characters")
+        has_copies = len({run.id for run in matches}) == 1
+        advice = f"give its folder instead, such as {matches[0].folder}" if has_copies else "give more characters"
+        raise NotFoundError(f"{noun} {id_prefix!r} is ambiguous: it matches {ids}; {advice}")
     for other in list_all(runs_dir, includes_damaged=True):
         if other.id.startswith(id_prefix) and other.status == DAMAGED:
             hint = f"{make_begin_from_hint(other.folder)}; " if (other.folder / "checkpoints").is_dir() else ""

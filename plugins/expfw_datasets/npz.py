@@ -100,10 +100,10 @@ class Npz(expfw.Dataset):
                     f"{path}: {name} has type {array.dtype} and shape {array.shape}; expected classes, as in y_train: "
                     f"integers of shape ({sample_count},)"
                 )
-            if kind == "y" and has_classes and array.max() >= max_classes:
+            if kind == "y" and has_classes and (array.min() < 0 or array.max() >= max_classes):
                 raise expfw.DataError(
-                    f"{path}: {name} has the class {array.max()}; expected classes below {max_classes:,}; save values "
-                    "to predict as floats"
+                    f"{path}: {name} has classes from {array.min()} to {array.max()}; expected 0 or more, below "
+                    f"{max_classes:,}; save values to predict as floats"
                 )
             if kind == "weight" and (array.ndim != 1 or not (array >= 0).all()):
                 raise expfw.DataError(

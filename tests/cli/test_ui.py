@@ -211,6 +211,9 @@ def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, numb
     import urllib.request
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (swept / "victim.txt").write_text("unchanged")
+    (swept / "runs" / ui.LOG).unlink(missing_ok=True)
+    (swept / "runs" / ui.LOG).symlink_to(swept / "victim.txt")
     port = find_free_port()
     command = [sys.executable, "-m", "expfw", "ui", "--port", str(port), "--no-browser"]
     with subprocess.Popen(command, cwd=swept, stdout=subprocess.PIPE, text=True) as process:
@@ -231,3 +234,4 @@ def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, numb
             process.wait(30)
     assert process.returncode == (0 if number != signal.SIGKILL else -signal.SIGKILL)
     assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert (swept / "victim.txt").read_text() == "unchanged"

@@ -19,6 +19,7 @@ import expfw
 from expfw.api.plugin_code import hash_file
 from expfw.plugins import importing
 from expfw.plugins.catalogue import get_cached_catalogue
+from expfw.runs.exact_comparison import verify_resume
 from expfw.runs.resume import prepare_resume
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger
@@ -276,13 +277,21 @@ def test_a_ledger_names_no_folder_outside_of_its_sweep(workdir, name):
     assert first.folder in (None, str(sweep / "trials" / "elsewhere"))
 
 
+def test_a_copy_of_a_run_is_named_by_its_folder(workdir):
+    folders = [run_folders.write_run(workdir / "runs", "aaaa2222", folder=workdir / "runs" / d / "x") for d in "ab"]
+    with pytest.raises(expfw.NotFoundError, match=r"ambiguous.*; give its folder instead, such as .*/runs/[ab]/x"):
+        run_index.find_run(workdir / "runs", "aaaa")
+    assert run_index.find_run(workdir / "runs", str(folders[1])).folder == folders[1]
+
+
 def test_a_resume_does_not_write_through_a_link(train, workdir):
-    folder = interrupt_run(train, 30, "dataset=digits", "train.epochs=2")
+    folder = interrupt_run(train, 30, "dataset=digits", "train.epochs=2", "callback.checkpoint.every.steps=10")
     (workdir / "victim.txt").write_text("unchanged")
     (folder / "log.txt").unlink()
     (folder / "log.txt").symlink_to(workdir / "victim.txt")
-    with pytest.raises(expfw.JournalError, match=r"log\.txt leads out of the folder"):
-        prepare_resume(expfw.load(folder))
+    for use in (prepare_resume, verify_resume):
+        with pytest.raises(expfw.JournalError, match=r"log\.txt leads out of the folder.*; expected files and folders"):
+            use(expfw.load(folder, trust=True))
     assert (workdir / "victim.txt").read_text() == "unchanged"
     (folder / "log.txt").unlink()
     assert resume_run(folder).status == "FINISHED"

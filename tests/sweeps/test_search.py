@@ -189,13 +189,22 @@ def test_a_study_with_another_condition_of_a_parameter_is_rejected(tmp_path):
         source("model=cnn,ols", folder=tmp_path, trials=2, space=second).propose(0)
 
 
-@pytest.mark.parametrize("damage", [b"nonsense\n", b"{}\n", b'{"op_code": 77, "worker_id": "x"}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "damage", [b"nonsense\n", b"{}\n", b'{"op_code": 77, "worker_id": "x"}\n', b"\xff\n", b"[" * 5000 + b"\n"]
+)
 def test_a_damaged_study_is_rejected(tmp_path, damage):
     run_search(source(*PLANE, folder=tmp_path, trials=2))
     content = (tmp_path / "study.log").read_bytes()
     first, _, rest = content.partition(b"\n")
     (tmp_path / "study.log").write_bytes(first + b"\n" + damage + rest)
     with pytest.raises(JournalError, match=r"study\.log is damaged"):
+        source(*PLANE, folder=tmp_path, trials=2).propose(0)
+
+
+def test_a_study_without_end_is_not_read(tmp_path):
+    (tmp_path / "study.log").touch()
+    os.truncate(tmp_path / "study.log", 1 << 40)
+    with pytest.raises(RunsFolderError, match=r"study\.log: larger than"):
         source(*PLANE, folder=tmp_path, trials=2).propose(0)
 
 

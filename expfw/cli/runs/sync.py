@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def remove_delivered_notes(runs_dir: Path) -> None:
     remove_abandoned(delivery_folder, prefix="", is_needed=lambda folder: (folder / RESULT_FILE).exists())
     for notes_folder in delivery_folder.glob("*/"):
         notes = [note for note in notes_folder.iterdir() if not note.name.startswith(".") and note.is_file()]
-        folders = [Path(note.read_text()) for note in notes]
+        folders = [Path(os.fsdecode(note.read_bytes())) for note in notes]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]
         is_delivered = all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals)
         if folders and is_delivered and not is_used(notes_folder):

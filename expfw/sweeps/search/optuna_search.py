@@ -17,7 +17,7 @@ from expfw.api.run_config import RunConfig
 from expfw.errors import JournalError, RunsFolderError
 from expfw.runs.resume import find_differences
 from expfw.sweeps.search.space import Dimension, Space
-from expfw.system.input_files import open_file
+from expfw.system.input_files import read_bytes
 
 if TYPE_CHECKING:
     import optuna
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_TRIALS = 20
 """Number of trials if `sweep.trials` is not set."""
+_MAX_STUDY_BYTES = 1 << 30
 _STUDY_NAME = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
 _DEFINITION, _REPLACED_NUMBER, _PRUNED_AT = "definition", "replaces", "pruned_at"
 
@@ -221,7 +222,7 @@ class Search:
             study = optuna.load_study(study_name=_STUDY_NAME, storage=self._storage)
             if _DEFINITION not in study.user_attrs:
                 study.set_user_attr(_DEFINITION, definition)
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, RecursionError) as error:
             detail = f"{type(error).__name__}: {error}"
             raise JournalError(f"{self.file} is damaged ({detail}); start a new sweep") from error
         if differences := "; ".join(find_differences(definition, study.user_attrs[_DEFINITION])):
@@ -242,9 +243,7 @@ class Search:
         for lock in self.file.parent.glob(f"{self.file.name}.lock*"):
             lock.unlink()
         if self.file.exists():
-            with open_file(self.file) as file:
-                end = file.read().rfind(b"\n") + 1
-            os.truncate(self.file, end)
+            os.truncate(self.file, read_bytes(self.file, _MAX_STUDY_BYTES).rfind(b"\n") + 1)
         return JournalStorage(JournalFileBackend(str(self.file), lock_obj=JournalFileOpenLock(str(self.file))))
 
     @contextmanager

@@ -129,7 +129,7 @@ def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) 
     if delivery_folder is not None:
         note = delivery_folder / f".{journal_id}"
         with suppress(FileNotFoundError):  # the command and its shipper have ended
-            note.write_text(str(folder))
+            note.write_bytes(os.fsencode(folder))
             note.rename(delivery_folder / journal_id)  # atomic: the shipper never reads an incomplete note
 
 
@@ -150,7 +150,7 @@ def deliver_all(
         notes = [path for path in delivery_folder.iterdir() if not path.name.startswith(".")]
         new_notes = [path for path in notes if path.name not in folders_by_id]
         for path in sorted(new_notes, key=lambda path: path.stat().st_mtime_ns):  # a sweep before its trials
-            folders_by_id[path.name] = Path(path.read_text())
+            folders_by_id[path.name] = Path(os.fsdecode(path.read_bytes()))
         cpu_seconds = -time.process_time()
         busy = [worker.deliver(folders_by_id, command_ended) for worker in workers]
         cpu_seconds += time.process_time()

@@ -68,6 +68,8 @@ _MIN_LENGTH = 6  # shorter texts occur in many other places
 _MIN_TOKEN_LENGTH = 16  # of the part before @ in an address without a colon; shorter ones are names of users
 _MAX_WORD_LENGTH, _MAX_NUMBER_LENGTH = 7, 12  # a word or number of this length also occurs in other words or numbers
 _NOT_SECRET = ("PWD", "OLDPWD")  # environment variables
+_NAME_MAPPINGS = ("code", "files", "packages", "plugins")
+"""In records, mappings of the names of files, packages or plugins, such as `google-auth`, to digests or versions."""
 _OWN_WORDS = "hidden artifact dataset failure message metrics series system mlflow tensorflow FINISHED FAILED KILLED"
 """Words that all records need; also a secret that is one of them is not hidden in other texts."""
 
@@ -186,18 +188,19 @@ def redact_text(text: str) -> str:
     return _known.hide(_hide_places(text, _PLACES))  # known secrets may be parts of an address
 
 
-def redact(value: Any, is_option: bool = False) -> Any:
+def redact(value: Any, is_option: bool = False, has_names: bool = False) -> Any:
     """Returns JSON values with secrets hidden in all texts, also in keys that are addresses.
 
     Args:
         is_option: whether to hide also numbers, lists and mappings whose key looks like a secret, and secrets in texts
             such as `host=db password=abc`.
+        has_names: whether the keys of the mapping are names, which tell nothing about the values.
     """
     if isinstance(value, Mapping):
         return {
             redact_text(key) if "://" in str(key) else key: HIDDEN
-            if _is_secret(key, inner, is_option)
-            else redact(inner, is_option)
+            if not has_names and _is_secret(key, inner, is_option)
+            else redact(inner, is_option, has_names=not is_option and key in _NAME_MAPPINGS)
             for key, inner in value.items()
         }
     if isinstance(value, (list, tuple)):

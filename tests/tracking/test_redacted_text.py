@@ -100,6 +100,17 @@ def test_other_texts_stay_unchanged(text):
     assert redact_text(text) == text
 
 
+def test_names_of_files_and_packages_do_not_hide_their_digests_and_versions():
+    records = {
+        "files": {"/secret/my_token.py": "12ab"},
+        "code": {"my_token.py": "34cd"},
+        "packages": {"google-auth": "2.1"},
+    }
+    assert redact(records) == records
+    assert redact({"packages": {"token": "https://a:b@c"}}) == {"packages": {"token": f"https://{HIDDEN}@c"}}
+    assert redact_options({"files": {"token": "abc"}}) == {"files": {"token": HIDDEN}}
+
+
 def test_tokens_of_texts_and_switches_are_not_secrets():
     values = {"model": {"token_dim": 64, "pad_token": "<pad>", "has_token": True}, "metrics": {"token_accuracy": 0.9}}
     assert redact_options(values) == values

@@ -26,8 +26,9 @@ class RedactedStream:
         self._parts: deque[str] = deque()
 
     def write(self, text: str) -> int:
+        ends_line = "\n" in text or "\r" in text  # a TypeError for bytes, by which Click recognizes a text stream
         self._parts.append(text)
-        if "\n" in text or "\r" in text:
+        if ends_line:
             self.write_parts()
         return len(text)
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from threading import Thread
 
+import click
+
 from expfw.redaction import HIDDEN
 from expfw.system.redirection import redact_stream, redacted_output
 
@@ -42,6 +44,13 @@ def test_a_secret_is_hidden_if_its_line_is_written_in_parts(capsys):
     output = capsys.readouterr()
     assert output.out == f"Bearer {HIDDEN}\nprogress\r"
     assert output.err == f"Authorization: Bearer {HIDDEN}"
+
+
+def test_click_writes_text():
+    """Click tests a stream with bytes, and takes one that accepts them for a binary stream."""
+    output = io.StringIO()
+    click.echo("text", file=redact_stream(output))
+    assert output.getvalue() == "text\n"
 
 
 def test_threads_lose_no_part_of_a_line():

@@ -43,7 +43,7 @@ class Result:
         error: error that ended the run, in one line; None if there was none.
         warnings: warnings of the run.
         stop_reason: reason given by the callback that stopped the run before its last step; None if it was not stopped.
-        metrics_step: optimizer step of `objective` and `metrics`.
+        metrics_step: optimizer step of `objective` and `metrics`; None without metrics.
         metrics_epoch: epoch that ends at `metrics_step`; None within an epoch.
     """
 

@@ -295,6 +295,6 @@ class Run:
             error=error,
             warnings=tuple(self.warnings),
             stop_reason=self.stop_reason,
-            metrics_step=step,
-            metrics_epoch=None if steps_since_epoch or self.steps_per_epoch is None else epoch,
+            metrics_step=step if metrics else None,
+            metrics_epoch=epoch if metrics and self.steps_per_epoch and not steps_since_epoch else None,
         )

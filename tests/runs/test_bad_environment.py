@@ -222,6 +222,7 @@ def test_a_failure_writes_a_bundle_that_explains_it(train, workdir):
     with pytest.raises(RuntimeError, match="in build"):
         train("model=bad", "dataset=digits", files=(str(workdir / "bad.py"),))
     (entry,) = run_index.list_runs(workdir / "runs")
+    assert (entry.result.metrics, entry.result.metrics_step, entry.result.metrics_epoch) == ({}, None, None)
     bundle = entry.folder / "failure"
     names = {path.name for path in bundle.iterdir()}
     assert names == {"traceback.txt", "summary.json", "config.yaml", "environment.json", "end_of_log.txt"}

@@ -73,8 +73,9 @@ def to_one_line(text: str) -> str:
 
 
 def to_printable(text: str) -> str:
-    """Removes characters that control a terminal or cannot be written: records and file names may contain any."""
-    return text if text.isprintable() else "".join(c for c in text if c.isprintable() or c.isspace())
+    """Escapes characters that control a terminal or cannot be written: records and file names may contain any."""
+    escaped = (c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(escaped)
 
 
 def to_error_text(text: str) -> str:

@@ -11,7 +11,7 @@ from hydra.errors import OverrideParseException
 from expfw.config import error_messages, quoting
 from expfw.config.compose import Composition, compose
 from expfw.config.quoting import find_typed_override, quote_for_shell, quote_overrides
-from expfw.errors import ConfigError
+from expfw.errors import ConfigError, to_printable
 from expfw.runs import resume
 from expfw.sweeps.plan.trials import make_preview
 
@@ -69,7 +69,7 @@ def test_an_ambiguous_override_is_rejected(override):
     with pytest.raises(ConfigError, match="cannot be parsed") as error:
         compose([override])
     assert "Exception" not in str(error.value)
-    assert str(error.value).startswith(override.strip())  # the override as typed, without added quotes
+    assert str(error.value).startswith(to_printable(override.strip()))  # the override as typed, without added quotes
     assert "parsing" not in str(error.value)
 
 

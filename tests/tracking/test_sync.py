@@ -108,6 +108,7 @@ def test_runs_with_damaged_progress_are_delivered_again_and_the_others_are_not_a
     assert sorted(run.data.tags["expfw.run_id"] for run in runs) == [folder.name[-8:] for folder in folders]
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_is_not_text_does_not_stop_the_delivery_of_others(expfw_here, workdir):
     tracker = {"mlflow": dataclasses.asdict(MLflow.Config()) | {"plugin": "mlflow", "uri": "http://127.0.0.1:9"}}
     write_run(workdir / "runs", "dddd2221", tracker=tracker)

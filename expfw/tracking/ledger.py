@@ -75,8 +75,7 @@ class Trial:
     @property
     def values(self) -> dict[str, Any]:
         """Swept values by dotted key; numbers are parsed."""
-        pairs = (override.lstrip("+").partition("=") for override in self.swept)
-        return {key: _parse_value(value) for key, _, value in pairs}
+        return {key: _parse_value(value) for key, value in split_overrides(self.swept).items()}
 
     def read_current_state(self, end_reason: str | None = None) -> Trial:
         """Returns this trial with the current state in the journal of its run.

@@ -77,7 +77,8 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "momentum", *mark_slow("sgd", "nesterov", "adamw", "rmsprop")])
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "sgd", "nesterov", "adamw", "rmsprop"])
 def test_in_64_bits_several_devices_equal_one_device(train_odd, optimizer):
     options = ("backend.precision=float64", *OPTIMIZERS[optimizer])
     expected = read_metrics(train_odd(*options).folder)

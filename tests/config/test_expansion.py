@@ -74,12 +74,14 @@ INTERPOLATIONS = {
 @pytest.mark.parametrize("name", INTERPOLATIONS)
 def test_interpolations_that_expand_to_too_many_values_are_rejected(name):
     began = time.monotonic()
-    values = {"tags": INTERPOLATIONS[name]}
     with pytest.raises(expfw.ConfigError, match="expand to too many values"):
-        check_interpolations(OmegaConf.create(values))
+        check_interpolations(OmegaConf.create({"tags": INTERPOLATIONS[name]}))
+    assert time.monotonic() - began < 10
+
+
+def test_interpolations_of_a_recorded_configuration_are_limited():
     with pytest.raises(expfw.ConfigError, match="expand to too many values"):
-        apply_overrides(values, [])
-    assert time.monotonic() - began < 20
+        apply_overrides({"tags": INTERPOLATIONS["lists"]}, [])
 
 
 def test_interpolations_in_overrides_are_limited():

@@ -97,6 +97,7 @@ def find_canaries(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_run_leaves_no_secret(command, workdir, fails):
     done = command("run", *OPTIONS, f"callback.courier.fails={fails}", "--json")
@@ -115,6 +116,7 @@ def test_a_run_leaves_no_secret(command, workdir, fails):
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_no_secret(command, workdir):
     swept = {"callback.courier.api_key": "canary-a1,canary-a2", "callback.courier.pin_password": "zq7,zq78"}
     options = [option for option in OPTIONS if option.partition("=")[0] not in swept]

@@ -83,6 +83,7 @@ MODEL = "from expfw_models.ols import Ols\nclass Mine(Ols):\n    pass\n"
 CALLBACK = "import expfw\nclass Seen(expfw.Callback):\n    pass\n"
 
 
+@pytest.mark.slow
 def test_a_finished_run_with_other_plugin_code_is_not_done(expfw_process, workdir, monkeypatch):
     """A model of an installed package, and a callback of a plugin file."""
     files = {

@@ -112,6 +112,7 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     assert json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)["status"] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_sweep_with_changed_plugin_code_is_rejected_or_accepted(sweep_here, expfw_process, fragile_file):
     """Also after the fix of a plugin that let a trial fail."""
     sweep = sweep_here("model=fragile", "model.how=well,fail", "seed=1", files=("fragile.py",))

@@ -117,6 +117,7 @@ def test_a_server_that_is_killed_while_it_starts_a_trial_is_replaced(start, monk
     assert ({*queue.reasons.values()}, errors) == ({"its process ended early with exit code 0"}, [])
 
 
+@pytest.mark.slow
 def test_the_time_limit_applies_to_a_trial_without_its_server(start):
     queue, thread, _ = start(timeout=3.0)
     first, second, _ = queue.all

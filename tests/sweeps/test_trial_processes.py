@@ -86,6 +86,7 @@ def test_the_tracker_receives_the_signal_of_a_killed_trial(fragile, workdir):
     assert run.data.tags["expfw.error"] == "its process ended early with signal 11 (SIGSEGV)"
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_retried_as_often_as_configured(fragile):
     sweep = fragile("flaky,fail", "sweep.on_failure=retry(2)", "sweep.slots=1")
     trials = list_by_way(sweep)
@@ -94,6 +95,7 @@ def test_a_failed_trial_is_retried_as_often_as_configured(fragile):
     assert (trials["fail"].status, trials["fail"].attempt, trials["fail"].will_retry) == ("FAILED", 3, False)
 
 
+@pytest.mark.slow
 def test_sweeps_retry_repeats_only_the_failed_trials(fragile, fragile_file, expfw_here):
     sweep = fragile("well,fail,die")
     retry, before = ("-p", str(fragile_file), "sweeps", "retry", sweep.entry.id), list_by_way(sweep)

@@ -137,11 +137,20 @@ class Info:
 
 @dataclass
 class Message:
-    """A message, or the description of a sweep."""
+    """A message."""
 
     time: Seconds
     text: str
     step: Count = 0
+
+
+@dataclass
+class Note:
+    """The description of a sweep, and the metric by which its trials are ranked."""
+
+    time: Seconds
+    text: str
+    metric: str | None = None
 
 
 @dataclass
@@ -226,7 +235,7 @@ _SCHEMAS: Mapping[str, type] = {
     "dataset": DatasetDescription,
     "info": Info,
     "message": Message,
-    "note": Message,
+    "note": Note,
     "artifact": Artifact,
     "model": SavedModelRecord,
     "best": BestTrial,

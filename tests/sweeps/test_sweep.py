@@ -126,6 +126,8 @@ def test_the_parent_has_a_summary_and_the_report(swept):
     assert note.count("FINISHED") == 4
     assert "expfw run model=mlp_keras dataset=digits" in note
     assert "| val/loss | epoch | test/accuracy |" in note
+    records, _ = journal.read_records(swept.entry.folder / journal.NAME)
+    assert [record["metric"] for record in records if record["kind"] == "note"] == ["val/loss"]
     best = min(t.objective for t in Ledger(swept.entry.folder).read_trials())
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")

@@ -187,7 +187,7 @@ class TrackerWorker:
         return reasons
 
     def describe_failures(self, folders_by_id: Mapping[str, Path], log_path: Path) -> Iterator[str]:
-        """Yields a line about undelivered journals and a line about permanently rejected records, if there are any."""
+        """Yields a line about undelivered journals and one about records that it does not accept."""
         if undelivered := self.list_undelivered(folders_by_id):
             count = "one journal" if len(undelivered) == 1 else pluralize(len(undelivered), "journal")
             yield (
@@ -199,7 +199,7 @@ class TrackerWorker:
         if rejections := [f"{name}: {text}" for name, text in states if text]:
             more = f" (and {len(rejections) - 1} more runs)" if len(rejections) > 1 else ""
             yield (
-                f"expfw: {self.name} rejected records permanently: {rejections[0]}{more}; the journal contains them; "
+                f"expfw: not delivered to {self.name}: {rejections[0]}{more}; the run's folder contains the data; "
                 f"log: {log_path}"
             )
 

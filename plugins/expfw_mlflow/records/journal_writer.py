@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("expfw.mlflow")
 _MAX_PARAM_LENGTH, _MAX_RUN_NAME_LENGTH, _MAX_METRIC_NAME_LENGTH = 6000, 250, 240
 _MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
+_METRIC_TAGS = ("metrics_step", "metrics_epoch")
 _MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
 
 
@@ -169,8 +170,9 @@ class JournalWriter:
         self.state["resumed"] = self.state.get("resumed", 0) + 1
         changes = " ".join(record["overrides"]) or "no changed options"
         self.client.set_tag(run_id, f"expfw.resumed.{self.state['resumed']}", f"from step {record['step']}: {changes}")
-        if "expfw.error" in self.client.get_run(run_id).data.tags:
-            self.client.delete_tag(run_id, "expfw.error")
+        tags = self.client.get_run(run_id).data.tags
+        for name in {f"expfw.{name}" for name in ("error", *_METRIC_TAGS)} & tags.keys():
+            self.client.delete_tag(run_id, name)
 
     def _sweep_resumed(self, record: Mapping[str, Any]) -> None:
         self.client.update_run(self.state["run_id"], status="RUNNING")
@@ -190,7 +192,7 @@ class JournalWriter:
         run_id, text = self.state["run_id"], record["text"]
         if (objective := self.state.get("objective")) is not None:
             pages = PageUrls("", self.experiment_id)
-            page = pages.make_curves_url(run_id, objective["metric"], objective["mode"])
+            page = pages.make_curves_url(run_id, record.get("metric") or objective["metric"], objective["mode"])
             text = f"[All trials and their curves]({page}). {text}"
         self.client.set_tag(run_id, "mlflow.note.content", text)
 
@@ -223,7 +225,7 @@ class JournalWriter:
     def _sweep_ended(self, record: Mapping[str, Any]) -> None:
         run_id, error, rejected = self.state["run_id"], record.get("error"), self.state.get("rejected")
         tags = {"status": record["status"], "error": error, "rejected": rejected}
-        tags |= {name: record.get(name) for name in ("metrics_step", "metrics_epoch")}
+        tags |= {name: record.get(name) for name in _METRIC_TAGS}
         for name, value in tags.items():
             if value is not None:
                 self.client.set_tag(run_id, f"expfw.{name}", str(value))

@@ -96,7 +96,7 @@ def deliver(runs_dir, address, name):
     raise AssertionError(worker.list_undelivered(folders))
 
 
-@pytest.mark.parametrize("losses", [("answer", "answer"), ("answer", "request"), ("request", "answer")], ids=" ".join)
+@pytest.mark.parametrize("losses", [("answer", "answer"), ("request", "answer")], ids=" ".join)
 def test_if_each_request_or_its_answer_is_lost_nothing_is_created_twice(
     train, expfw_here, workdir, proxy, monkeypatch, losses
 ):

@@ -27,7 +27,7 @@ VARIANTS = {
     "float64": ("backend.precision=float64",),
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
-QUICK_VARIANTS = ("plain", "weighted", "batch-norm")
+QUICK_VARIANTS = ("plain", "weighted")
 
 
 METRICS_ON_ONE_DEVICE = {}
@@ -95,7 +95,7 @@ def test_in_64_bits_each_variant_on_several_devices_equals_one_device(train_odd,
     assert_equal_metrics(result.folder, expected, tolerance=1e-10)
 
 
-@pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
+@pytest.mark.parametrize("variant", ["plain", *mark_slow("clipped"), "weighted"])
 @pytest.mark.parametrize("devices", ["in-parts", *mark_slow("mirrored-2-streamed", "mirrored-2-in-parts")])
 def test_results_do_not_depend_on_parts_or_streaming(train_odd, on_one_device, devices, variant):
     result = train_odd(*VARIANTS[variant], *DEVICE_OVERRIDES[devices])
@@ -144,6 +144,7 @@ def test_options_that_replicas_would_change_are_rejected(train_odd, options, mat
         train_odd(*devices, *options)
 
 
+@pytest.mark.slow
 def test_keras_clipping_works_on_one_device(train_odd):
     clipped = train_odd("model.optimizer.name=sgd", "+model.optimizer.options.global_clipnorm=0.05")
     engine_clipped = train_odd("model.optimizer.name=sgd", "train.clip_norm=0.05")

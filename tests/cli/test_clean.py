@@ -182,6 +182,7 @@ def test_a_run_in_delivery_is_not_deleted(runs, clean):
     assert clean("aaaa", "--no-tracker", "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_partly_deleted_run(runs, clean):
     """Kills the command at several moments: listed runs are complete, and the next command finishes the deletion."""
     for number in range(40):

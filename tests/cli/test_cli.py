@@ -198,7 +198,7 @@ def read_mlflow_runs(workdir):
     return mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_kills_a_run_and_delivers_its_records(workdir, number):
     with start_expfw(workdir, "run", *ENDLESS) as process:
         folder = wait_for_training_run(workdir)

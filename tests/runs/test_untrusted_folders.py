@@ -151,6 +151,7 @@ def test_python_functions_need_files_or_trust(run, canary, workdir):
         expfw.load_model(folder, files=["mine.py"])
 
 
+@pytest.mark.slow
 def test_the_loader_of_mlflow_needs_a_variable(run, canary, workdir, monkeypatch):
     mlflow.pyfunc.save_model(
         str(workdir / "logged"),

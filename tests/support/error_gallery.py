@@ -28,7 +28,7 @@ from support.fake_distributions import GOOD_CALLBACK, temporary_site
 from expfw.cli import main as cli
 from expfw.config.compose import compose
 from expfw.errors import DataError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import get_cached_catalogue, get_catalogue
 from expfw.runs.one_run import execute
 from expfw.runs.request import prepare_run
 from expfw.system import process_lock
@@ -238,6 +238,7 @@ def _make_failed_run(folder: Path) -> None:
     with contextlib.suppress(DataError):
         execute(prepare_run(config, catalogue, id="g2k7abcd"))
     file.write_text(f"{file.read_text()}# changed\n")
+    get_cached_catalogue.cache_clear()  # as in a new process
 
 
 @contextlib.contextmanager

@@ -129,6 +129,7 @@ def test_a_sweep_with_changed_plugin_code_is_rejected_or_accepted(sweep_here, ex
     assert sweep.trials[0] == before[0]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_starts(sweep_here, expfw_here):
     """`runs list` shows how to resume a run; a user may resume the trial first and then the sweep."""
     sweep = sweep_here("seed=1,2,3", "quiet=true")

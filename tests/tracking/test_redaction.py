@@ -64,7 +64,7 @@ def find_files_with(folder, text):
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_secrets_and_environment_values_are_not_written(expfw_here, courier, workdir, fails):
     named = ("+tags.place=${oc.env:EXPFW_TEST_PLACE}", "name=${oc.env:EXPFW_TEST_PLACE}")
     done = expfw_here("-p", courier, "run", "train.epochs=1", *OPTIONS, *named, f"callback.courier.fails={fails}")
@@ -92,6 +92,7 @@ def test_the_plugin_gets_the_real_values(courier):
     assert options["words"] == ["plain", f"{PLACE}/x"]
 
 
+@pytest.mark.slow
 def test_a_resume_reads_the_environment_and_needs_the_secrets_again(expfw_here, courier, workdir):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", *OPTIONS)
     (entry,) = run_index.list_runs(workdir / "runs")

@@ -113,6 +113,7 @@ def test_slow_precision_is_rejected(monkeypatch):
 
 
 @bfloat16
+@pytest.mark.slow
 def test_mixed_bfloat16_reaches_the_same_accuracy_with_weights_in_32_bits(train):
     options = (*DIGITS, "train.epochs=10", "model.optimizer.learning_rate=0.03")
     result, reference = train(*options, "backend.precision=mixed_bfloat16"), train(*options)

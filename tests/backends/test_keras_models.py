@@ -182,6 +182,7 @@ def test_averaged_weights_are_evaluated_and_saved(train):
         np.testing.assert_allclose(np.asarray(value), want, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_begin_from_a_checkpoint(train):
     options = (*DIGITS, "model.dropout=0.3", "train.log_every=1", "train.average=0.9")
     whole = train(*options, "train.epochs=4", "callback.checkpoint.keep=9")

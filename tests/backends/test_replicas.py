@@ -27,7 +27,7 @@ VARIANTS = {
     "float64": ("backend.precision=float64",),
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
-QUICK_VARIANTS = ("plain", "weighted")
+QUICK_VARIANTS = ("plain",)
 
 
 METRICS_ON_ONE_DEVICE = {}

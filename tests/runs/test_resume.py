@@ -244,6 +244,7 @@ def test_an_extended_run_is_bit_identical_to_a_long_run(train):
     assert yaml.safe_load((short.folder / "config.yaml").read_text())["train"]["epochs"] == 6
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(train):
     options = (*MLP, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)

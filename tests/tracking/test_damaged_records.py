@@ -76,6 +76,7 @@ def test_results_that_are_not_finite_are_in_tables_and_delivered_completely(work
     assert math.isnan(tracker.records[-1]["objective"])
 
 
+@pytest.mark.slow
 def test_a_resume_compares_values_that_are_not_finite(train, workdir):
     (workdir / "limited.py").write_text(LIMITED)
     options = ("dataset=digits", "train.epochs=3", "callback=[checkpoint,limited]")

@@ -19,7 +19,7 @@ test: $(READY)  ## run the fast tests in two processes
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
 check: lint docs test  ## check everything: style, types, layers, docs, all tests, the installed wheel
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "slow and not alone" --durations=40
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone" --durations=40
 	$(BIN)/pytest -q -m alone --durations=10
 
 lint: $(READY)  ## check style, types, layers and generated docs

@@ -25,14 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`, tests that share an expensive fixture run in the same process."""
-    for item in items:
-        uses_wheel = "installed" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("installed" if uses_wheel else item.nodeid.partition("::")[0]))
-
-
 class CommandResult(NamedTuple):
     """Exit code and output of a command."""
 

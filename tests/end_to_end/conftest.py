@@ -1,4 +1,4 @@
-"""A virtual environment outside the checkout with the wheel, created once for all tests."""
+"""A virtual environment outside the checkout with the wheel, created once; a tracking server behind a proxy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import make_environment, run_expfw
+from support.tracking_server import MLflowServer, ServerProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 PIP_OPTIONS = {
@@ -61,3 +62,18 @@ def installed(tmp_path_factory) -> InstalledEnvironment:
     (wheel,) = (folder / "dist").glob("*.whl")
     environment.pip(str(wheel), "setuptools>=77")
     return environment
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    mlflow_server = MLflowServer(tmp_path_factory.mktemp("server"))
+    mlflow_server.start()
+    yield mlflow_server
+    mlflow_server.kill()
+
+
+@pytest.fixture
+def proxy(server):
+    server_proxy = ServerProxy(server)
+    yield server_proxy
+    server_proxy.close()

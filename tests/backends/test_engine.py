@@ -48,6 +48,7 @@ def test_log_every_thins_losses_and_means_cover_all_samples(train):
 LINE = ("dataset=line", "model=ols", "train.batch_size=10", "train.epochs=1000")  # an epoch is one step
 
 
+@pytest.mark.slow
 def test_log_every_thins_the_means_of_shorter_epochs(train):
     result = train(*LINE, "train.log_every=100")
     logged = points(result.folder, "train/epoch_loss")

@@ -32,6 +32,7 @@ def test_quiet_prints_nothing(expfw_here):
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_run_prints_no_native_output_and_imports_no_mlflow(expfw_process, workdir):
     (workdir / "loaded.py").write_text(
         "import sys\nimport expfw\nclass Loaded(expfw.Callback):\n    @expfw.hookimpl(trylast=True)\n"
@@ -211,6 +212,7 @@ def test_a_signal_kills_a_run_and_delivers_its_records(workdir, number):
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "KILLED")
 
 
+@pytest.mark.slow
 def test_a_signal_kills_a_sweep_and_its_trials(workdir):
     with start_expfw(workdir, "sweep", *ENDLESS, "seed=1,2,3,4", "tracker=[]") as process:
         wait_for_training_run(workdir)

@@ -72,6 +72,7 @@ def test_a_user_error_is_one_line_on_stderr(expfw_here, line):
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.slow
 def test_commands_for_a_sweep_print_json(expfw_here, workdir):
     (workdir / "fails.py").write_text(
         "import pathlib\nimport expfw\nclass Fails(expfw.Callback):\n    @expfw.hookimpl(wrapper=True)\n"

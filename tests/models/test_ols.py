@@ -21,6 +21,7 @@ def test_the_ten_costs_and_the_line_equal_the_source(train):
     assert (slope_and_bias - bias, bias) == pytest.approx((1.02732, 0.19570), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_training_converges_to_the_closed_form(train):
     result = train("model=ols", "dataset=line", "train.epochs=3000", "train.log_every=1000")
     bias, slope_and_bias = expfw.load_model(result.folder / "model").predict([[0.0], [1.0]])[:, 0]

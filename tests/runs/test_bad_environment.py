@@ -66,8 +66,11 @@ def fill(folder):
 
 
 def test_a_run_survives_a_temporarily_full_disk(train, small_disk):
-    full = At(30, lambda run: fill(small_disk))
-    free = At(50, lambda run: (small_disk / "filler").unlink(), "free")
+    def wait_and_free(run):
+        time.sleep(1.0)  # checkpoint 42 is written by another thread
+        (small_disk / "filler").unlink()
+
+    full, free = At(30, lambda run: fill(small_disk)), At(50, wait_and_free, "free")
     result = train(*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", observers=[full, free])
     assert result.status == "FINISHED"
     warnings = " ".join(result.warnings)

@@ -149,6 +149,7 @@ class SignalError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_signals_at_any_moment_neither_lose_nor_duplicate_records(path, monkeypatch):
     def raise_signal(number, frame):
         signals.append(number)

@@ -16,7 +16,7 @@ demo: $(READY)  ## run a sweep of four trials on the digits of scikit-learn
 	@echo "Compare the trials in MLflow:  $(BIN)/expfw ui"
 
 test: $(READY)  ## run the fast tests in two processes
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: lint docs test  ## check everything: style, types, layers, docs, all tests, the installed wheel
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone" --durations=40

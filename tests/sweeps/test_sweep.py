@@ -29,7 +29,7 @@ OVERRIDES = [
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept(tmp_path_factory, processors):
     runs_dir = tmp_path_factory.mktemp("sweep") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

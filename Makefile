@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 DATA ?= $(if $(EXPFW_DATA),$(EXPFW_DATA)/mnist)
 DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
 
@@ -16,10 +17,10 @@ demo: $(READY)  ## run a sweep of four trials on the digits of scikit-learn
 	@echo "Compare the trials in MLflow:  $(BIN)/expfw ui"
 
 test: $(READY)  ## run the fast tests in two processes
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow"
 
 check: lint docs test  ## check everything: style, types, layers, docs, all tests, the installed wheel
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone" --durations=40
+	$(BIN)/pytest -q $(PARALLEL) -m "slow and not alone" --durations=40
 	$(BIN)/pytest -q -m alone --durations=10
 
 lint: $(READY)  ## check style, types, layers and generated docs

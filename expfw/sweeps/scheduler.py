@@ -219,10 +219,7 @@ class TrialScheduler(TrialQueue):
     def record_sweep_end(self, status: str, plugin_arguments: Sequence[str]) -> list[Trial]:
         """Records the end of the sweep and returns the trials, by number."""
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
-        note = sweep_summary.make_markdown_note(trials, mode, plugin_arguments)
-        metric = None
         if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
-            metric = seed_group.metric
             best_trial = seed_group.get_best_trial(mode)
             values = {f"best/{seed_group.metric}": seed_group.objective}
             if seed_group.half_interval is not None:
@@ -231,7 +228,8 @@ class TrialScheduler(TrialQueue):
             if best_trial.folder is not None:  # its run folder was not deleted
                 path = Path(best_trial.folder).relative_to(self.folder)
                 self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
-        self.sweep_journal.write("note", text=note, metric=metric)
+        note = sweep_summary.make_markdown_note(trials, mode, plugin_arguments)
+        self.sweep_journal.write("note", text=note, metric=seed_group and seed_group.metric)
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         self.sweep_journal.flush()
         html_report.try_write_report(self.folder, trials, status, self._add_artifact)
